@@ -1,0 +1,194 @@
+"""Sample completions of a photo with a trained model and blend them into it.
+
+accelerate launch infer.py --model_path OUTPUT --scene SCENE --output_dir RESULTS
+"""
+
+import secrets
+from argparse import Namespace
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from diffusers import StableDiffusionInpaintPipeline
+from PIL import Image
+
+from realfill.contact_sheet import make_contact_sheet
+from realfill.command_line import make_parser, run
+from realfill.devices import DTYPES, choose_precision
+from realfill.errors import UserError
+from realfill.files import require_writable, write_image, write_json
+from realfill.models import (
+    PROMPT,
+    RECORD_FILE,
+    fingerprint,
+    load_adapted,
+    native_resolution,
+    read_record,
+)
+from realfill.results import library_versions
+from realfill.sampling import SCHEDULERS, SamplingSettings, complete
+from realfill.scene import Scene, load_scene, load_target, load_truth
+
+
+def parse_arguments() -> Namespace:
+    """Parse the command line."""
+    parser = make_parser("Sample completions of a photo with a trained model.")
+    add = parser.add_argument
+    add("--model_path", required=True, help="what train_realfill.py left, or a base")
+    add("--scene", type=Path, help="scene folder: gives the photo and the mask")
+    add("--validation_image", type=Path, help="the photo, where no --scene is given")
+    add("--validation_mask", type=Path, help="its mask: white = to fill")
+    add("--output_dir", type=Path, default=Path("test-infer"), help="(default: %(default)s)")
+    add("--num_images", type=int, default=16, help="completions (default: %(default)s)")
+    add("--seed", type=int, help="image i starts from seed + i (default: random, written down)")
+    add("--batch_size", type=int, help="images at once (default: as many as fit)")
+    add("--scheduler", choices=sorted(SCHEDULERS), default="dpm", help="(default: %(default)s)")
+    steps = ", ".join(f"{name} {steps}" for name, (_, steps) in SCHEDULERS.items())
+    add("--num_inference_steps", type=int, help=f"(default: {steps})")
+    add("--guidance_scale", type=float, default=1.0, help="1 is none (default: %(default)s)")
+    add("--prompt", help=f"(default: the one trained with, or {PROMPT!r})")
+    add("--resolution", type=int, help="working short side (default: the one trained with)")
+    add("--mixed_precision", choices=("no", "fp16", "bf16"), help="(default: the fastest safe one)")
+    add("--base_only", action="store_true", help="leave the adaptation out, for comparison")
+    add("--pretrained_model_name_or_path", help="the base, where the record does not name it")
+    add("--overwrite", action="store_true", help="replace completions made with other settings")
+    arguments = parser.parse_args()
+    if arguments.scene is None and not (arguments.validation_image and arguments.validation_mask):
+        parser.error("give --scene, or --validation_image and --validation_mask")
+    for name in ("num_images", "batch_size", "num_inference_steps", "resolution"):
+        if (getattr(arguments, name) or 1) < 1:
+            parser.error(f"--{name} must be 1 or more")
+    return arguments
+
+
+def read_photos(arguments: Namespace) -> tuple[Scene, Image.Image | None]:
+    """Read the photo and its mask, and for the contact sheet what else the scene has."""
+    if arguments.scene is None:
+        photos = load_target(arguments.validation_image, arguments.validation_mask)
+        return Scene(arguments.validation_image.stem, {}, *photos), None
+    scene = load_scene(arguments.scene)
+    if arguments.validation_image or arguments.validation_mask:
+        raise UserError("--scene gives the photo and the mask; leave the --validation_ flags out")
+    return scene, load_truth(arguments.scene)
+
+
+def settle(
+    arguments: Namespace, record: dict[str, Any], previous: dict[str, Any], native: int
+) -> tuple[SamplingSettings, int]:
+    """Return the sampling settings and the seed: asked for, recorded, or the default."""
+    steps = arguments.num_inference_steps or SCHEDULERS[arguments.scheduler][1]
+    settings = SamplingSettings(
+        resolution=arguments.resolution or record.get("settings", {}).get("resolution") or native,
+        scheduler=arguments.scheduler,
+        num_inference_steps=steps,
+        guidance_scale=arguments.guidance_scale,
+        prompt=record.get("prompt", PROMPT) if arguments.prompt is None else arguments.prompt,
+    )
+    seed = arguments.seed
+    if seed is None and not arguments.overwrite:
+        seed = previous.get("settings", {}).get("seed")
+    if seed is None:
+        seed = broadcast_object_list([secrets.randbelow(2**31)])[0]
+    return settings, seed
+
+
+def check_output(
+    arguments: Namespace, previous: dict[str, Any], settings: dict[str, Any]
+) -> list[int]:
+    """Return the completions that are to be made. Refuses to mix or replace silently."""
+    paths = {index: arguments.output_dir / f"{index}.png" for index in range(arguments.num_images)}
+    if arguments.overwrite:
+        return list(paths)
+    missing = [index for index, path in paths.items() if not path.exists()]
+    if len(missing) < len(paths) or previous:
+        changed = [
+            name for name, value in settings.items() if previous.get("settings", {}).get(name) != value
+        ]
+        if changed:
+            raise UserError(
+                f"{arguments.output_dir}: holds images made otherwise (another "
+                f"{', '.join(changed)}); choose another --output_dir, or replace them "
+                "with --overwrite"
+            )
+    return missing
+
+
+def load_model(
+    arguments: Namespace, state: PartialState
+) -> tuple[StableDiffusionInpaintPipeline, dict[str, Any], str]:
+    """Load the model onto the device; return it with its record and the precision."""
+    precision = choose_precision(state.device, arguments.mixed_precision)
+    state.print(
+        f"device {state.device.type}, {state.num_processes} process(es), precision {precision}"
+    )
+    pipeline, record = load_adapted(
+        arguments.model_path,
+        DTYPES[precision],
+        arguments.pretrained_model_name_or_path,
+        arguments.base_only,
+    )
+    return pipeline.to(state.device), record, precision
+
+
+def main() -> None:
+    """Write 0.png, 1.png, …, realfill.json and contact_sheet.png."""
+    arguments = parse_arguments()
+    scene, truth = read_photos(arguments)
+    require_writable(arguments.output_dir)
+    state = PartialState()
+    pipeline, record, precision = load_model(arguments, state)
+    previous = read_record(arguments.output_dir)
+    sampling, seed = settle(arguments, record, previous, native_resolution(pipeline))
+    settings = asdict(sampling) | {
+        "seed": seed,
+        "mixed_precision": precision,
+        "model": fingerprint(pipeline),
+        "photo": scene.digest(),
+    }
+    missing = check_output(arguments, previous, settings)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        write_json(
+            arguments.output_dir / RECORD_FILE,
+            {
+                "model_path": arguments.model_path,
+                "base_only": arguments.base_only,
+                "scene": scene.name,
+                "settings": settings,
+                "versions": library_versions(),
+            },
+        )
+    with state.split_between_processes(missing) as share:
+        for index, image in complete(
+            pipeline,
+            scene.target,
+            scene.mask,
+            share,
+            seed,
+            sampling,
+            arguments.batch_size,
+            quiet=not state.is_main_process,
+        ):
+            write_image(arguments.output_dir / f"{index}.png", image)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        write_contact_sheet(arguments, scene, truth)
+    state.destroy_process_group()
+
+
+def write_contact_sheet(arguments: Namespace, scene: Scene, truth: Image.Image | None) -> None:
+    """Draw contact_sheet.png from the completions in the output folder."""
+    completions = {}
+    for index in range(arguments.num_images):
+        with Image.open(arguments.output_dir / f"{index}.png") as image:
+            completions[str(index)] = image.convert("RGB")
+    path = arguments.output_dir / "contact_sheet.png"
+    write_image(path, make_contact_sheet(scene, completions, truth))
+    print(f"wrote {len(completions)} completions; look at {path}")
+
+
+if __name__ == "__main__":
+    run(main)

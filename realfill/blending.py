@@ -1,0 +1,50 @@
+"""Sizes, feathered masks and composites: plain image arithmetic, with no model in it."""
+
+from PIL import Image, ImageFilter
+
+FEATHER_SIDE = 512
+"""The short side in pixels at which the mask is grown by one pixel and blurred by one."""
+
+
+def working_size(size: tuple[int, int], short_side: int, multiple: int) -> tuple[int, int]:
+    """Return the width and height nearest to `size`'s shape with the given short side.
+
+    Both are multiples of `multiple`, so the shape is kept within half a multiple.
+    """
+    scale = short_side / min(size)
+    width, height = (max(1, round(side * scale / multiple)) * multiple for side in size)
+    return width, height
+
+
+def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resize a photo: area average down, so that no pixel sees past its own area; Lanczos up."""
+    down = size[0] <= image.width and size[1] <= image.height
+    return image.resize(size, Image.Resampling.BOX if down else Image.Resampling.LANCZOS)
+
+
+def shrink_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resize a mask (L, 0 or 255) so that any pixel that a hole touches is hole."""
+    return mask.resize(size, Image.Resampling.BOX).point(lambda value: 255 if value > 0 else 0)
+
+
+def feather_radius(size: tuple[int, int]) -> int:
+    """Return the pixels to grow and blur the mask by at `size`: one at a short side of 512."""
+    return max(1, round(min(size) / FEATHER_SIDE))
+
+
+def grow(mask: Image.Image) -> Image.Image:
+    """Grow a mask by the feather radius of its size."""
+    return mask.filter(ImageFilter.MaxFilter(2 * feather_radius(mask.size) + 1))
+
+
+def feather(mask: Image.Image) -> Image.Image:
+    """Grow a mask (L, 0 or 255) and blur it: the completion's weight in the composite, of 255."""
+    return grow(mask).filter(ImageFilter.BoxBlur(feather_radius(mask.size)))
+
+
+def composite(completion: Image.Image, target: Image.Image, mask: Image.Image) -> Image.Image:
+    """Blend `completion` (RGB, any size) into `target` (RGB) where `mask` (L) is to be filled.
+
+    The result has the target's size; outside the feathered mask it is the target, byte for byte.
+    """
+    return Image.composite(resize(completion, target.size), target, feather(mask))

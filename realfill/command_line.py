@@ -1,0 +1,54 @@
+"""What the scripts share on the command line: flags, quiet libraries, one clear line for mistakes."""
+
+import errno
+import os
+import sys
+import warnings
+from argparse import ArgumentParser
+from collections.abc import Callable
+
+from diffusers.utils import logging as diffusers_logging
+from huggingface_hub.utils import logging as hub_logging
+from safetensors import SafetensorError
+from transformers.utils import logging as transformers_logging
+
+from realfill.errors import UserError
+
+
+def quiet_libraries() -> None:
+    """Leave the screen to the script's own lines and its progress bar."""
+    for logging in (diffusers_logging, transformers_logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+    hub_logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", module="huggingface_hub")
+
+
+def make_parser(description: str) -> ArgumentParser:
+    """Return a parser whose complaint is one line instead of the whole usage."""
+    parser = ArgumentParser(description=description)
+    parser.error = lambda message: stop(f"{message} (--help lists the flags)")  # type: ignore
+    return parser
+
+
+def stop(message: str) -> None:
+    """Print `message` on one line, once for all processes of the launch, and exit with code 2."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"{os.path.basename(sys.argv[0])}: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call `main` and turn what the user can cure into one line and exit code 2."""
+    quiet_libraries()
+    try:
+        main()
+    except UserError as error:
+        stop(str(error))
+    except (OSError, SafetensorError) as error:
+        # safetensors writes with its own I/O and puts the system's words into its message.
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
+            stop("the disk is full: free some space and start again; nothing was left half-written")
+        raise
+    except KeyboardInterrupt:
+        sys.exit(130)

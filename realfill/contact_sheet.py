@@ -1,0 +1,89 @@
+"""The contact sheet: what a person opens first to see what came out."""
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageChops, ImageDraw, ImageFont
+
+from realfill.scene import Scene
+
+SHEET = (1600, 1000)
+"""Largest width and height in pixels: it fits a screen without scrolling."""
+GAP, HEADING, CAPTION = 8, 56, 20
+BACKGROUND, INK, FAINT, HOLE = "#16181d", "#f2f3f5", "#a9b0bb", (255, 0, 170)
+SIDE_COLUMN = 300
+
+
+def make_contact_sheet(
+    scene: Scene, completions: dict[str, Image.Image], truth: Image.Image | None
+) -> Image.Image:
+    """Draw the references, the target with its hole, the truth, and the labelled completions.
+
+    Returns an RGB picture of at most 1600 x 1000 pixels.
+    """
+    width, height = SHEET
+    sheet = Image.new("RGB", SHEET, BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((GAP, 10), scene.name, INK, font(26))
+    counts = f"{len(scene.references)} references" if scene.references else "no references given"
+    draw.text((SIDE_COLUMN + 2 * GAP, 18), f"{len(completions)} completions", INK, font(18))
+    draw.text((SIDE_COLUMN + 190, 18), f"from {counts}", FAINT, font(18))
+
+    sources = [("target, hole marked", mark_hole(scene.target, scene.mask))]
+    if truth is not None:
+        sources.append(("truth", truth))
+    shown = list(scene.references.items())[: 5 if truth is not None else 6]
+    sources += [(f"reference {name}", image) for name, image in shown]
+    column = (0, HEADING, SIDE_COLUMN + GAP, height)
+    draw_grid(sheet, sources, column)
+    draw_grid(sheet, list(completions.items()), (SIDE_COLUMN + GAP, HEADING, width, height))
+    return trim(sheet)
+
+
+def draw_grid(
+    sheet: Image.Image, items: Sequence[tuple[str, Image.Image]], box: tuple[int, int, int, int]
+) -> None:
+    """Draw captioned pictures into `box` (left, top, right, bottom), as large as they fit."""
+    left, top, right, bottom = box
+    ratio = max(image.width / image.height for _, image in items)
+
+    def cell_width(columns: int) -> float:
+        rows = -(-len(items) // columns)
+        by_width = (right - left) / columns - GAP
+        by_height = ((bottom - top) / rows - GAP - CAPTION) * ratio
+        return min(by_width, by_height)
+
+    columns = max(range(1, len(items) + 1), key=cell_width)
+    width = int(cell_width(columns))
+    height = int(width / ratio)
+    draw = ImageDraw.Draw(sheet)
+    for place, (caption, image) in enumerate(items):
+        x = left + GAP + place % columns * (width + GAP)
+        y = top + place // columns * (height + CAPTION + GAP)
+        draw.text((x, y), shorten(caption, width), FAINT, font(14))
+        picture = image.copy()
+        picture.thumbnail((width, height), Image.Resampling.LANCZOS)
+        sheet.paste(picture, (x, y + CAPTION))
+
+
+def mark_hole(target: Image.Image, mask: Image.Image) -> Image.Image:
+    """Return the target with its hole in a flat colour that no photo has."""
+    return Image.composite(Image.new("RGB", target.size, HOLE), target, mask)
+
+
+def shorten(caption: str, width: int) -> str:
+    """Cut `caption` to what fits into `width` pixels."""
+    while font(14).getlength(caption) > width and len(caption) > 4:
+        caption = caption[:-2].rstrip("…") + "…"
+    return caption
+
+
+def font(size: int) -> ImageFont.ImageFont:
+    """Return Pillow's own font at `size` pixels."""
+    return ImageFont.load_default(size)
+
+
+def trim(sheet: Image.Image) -> Image.Image:
+    """Cut off the empty margin at the right and below."""
+    empty = Image.new("RGB", sheet.size, BACKGROUND)
+    box = ImageChops.difference(sheet, empty).getbbox()
+    return sheet.crop((0, 0, box[2] + GAP, box[3] + GAP))

@@ -1,0 +1,54 @@
+"""Which device and which precision: the only place that decides."""
+
+import importlib.util
+from argparse import Namespace
+
+import torch
+
+from realfill.errors import UserError
+
+DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def cpu_has_bf16() -> bool:
+    """Say whether this processor multiplies bfloat16 natively (AVX512-BF16 or AMX)."""
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, check, bool)() for check in checks)
+
+
+def choose_precision(device: torch.device, requested: str | None) -> str:
+    """Return `requested` ("no", "fp16", "bf16"), or the fastest safe precision of `device`.
+
+    Raises `UserError` where the device cannot do what was requested.
+    """
+    cuda_has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(False)
+    if requested is None:
+        if device.type == "cuda":
+            return "bf16" if cuda_has_bf16 else "fp16"
+        return "bf16" if device.type == "cpu" and cpu_has_bf16() else "no"
+    if requested == "fp16" and device.type == "cpu":
+        raise UserError(
+            "--mixed_precision fp16 needs a GPU and none was found; "
+            "leave the flag out or use --mixed_precision bf16"
+        )
+    if requested == "bf16" and device.type == "cuda" and not cuda_has_bf16:
+        name = torch.cuda.get_device_name(device)
+        raise UserError(f"--mixed_precision bf16: {name} has no bfloat16; use fp16")
+    return requested
+
+
+def check_flags(arguments: Namespace, device: torch.device) -> None:
+    """Refuse training flags that need what this machine lacks, before anything is loaded."""
+    gpu_flags = ("enable_xformers_memory_efficient_attention", "use_8bit_adam", "allow_tf32")
+    for flag in gpu_flags:
+        if getattr(arguments, flag) and device.type != "cuda":
+            raise UserError(f"--{flag} needs an NVIDIA GPU and none was found; leave the flag out")
+    needed = {
+        "xformers": arguments.enable_xformers_memory_efficient_attention,
+        "bitsandbytes": arguments.use_8bit_adam,
+        "wandb": arguments.report_to == "wandb",
+        "tensorboard": arguments.report_to == "tensorboard",
+    }
+    for package, wanted in needed.items():
+        if wanted and importlib.util.find_spec(package) is None:
+            raise UserError(f"a flag needs {package}, which is not installed: pip install {package}")

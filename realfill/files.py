@@ -1,0 +1,66 @@
+"""Writing files so that they appear whole or not at all."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from realfill.errors import UserError
+
+
+@contextmanager
+def appears_whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; rename it to `path` when the block ends well.
+
+    What was written under the temporary name, a file or a folder, is removed when it does not.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` to `path` as indented JSON."""
+    with appears_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def write_image(path: Path, image: Image.Image) -> None:
+    """Write `image` to `path` in the format of its suffix."""
+    with appears_whole(path) as temporary:
+        image.save(temporary)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict | None = None) -> None:
+    """Write `tensors` to `path` as safetensors."""
+    with appears_whole(path) as temporary:
+        save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata
+        )
+
+
+def require_writable(folder: Path) -> None:
+    """Make `folder` where it is missing. Raises `UserError` where nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"\0" * 4096)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot write there ({error.strerror}); choose another --output_dir"
+        ) from None

@@ -1,0 +1,129 @@
+"""Sampling completions with a diffusers inpainting pipeline."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    SchedulerMixin,
+    StableDiffusionInpaintPipeline,
+)
+from PIL import Image
+from tqdm import tqdm
+
+from realfill.blending import composite, grow, resize, shrink_mask, working_size
+from realfill.models import PROMPT
+
+SCHEDULERS: dict[str, tuple[type[SchedulerMixin], int]] = {
+    "dpm": (DPMSolverMultistepScheduler, 25),
+    "ddim": (DDIMScheduler, 50),
+    "ddpm": (DDPMScheduler, 200),
+}
+"""Name to class and default number of steps; "ddpm" with 200 is the paper's."""
+
+CPU_LATENTS_AT_ONCE = 16384
+"""Latent pixels in a batch on a CPU: more gains no speed there and only takes memory."""
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """What decides a completion, beside the model, the photo and the noise."""
+
+    resolution: int
+    scheduler: str = "dpm"
+    num_inference_steps: int | None = None
+    guidance_scale: float = 1.0
+    prompt: str = PROMPT
+
+
+def complete(
+    pipeline: StableDiffusionInpaintPipeline,
+    target: Image.Image,
+    mask: Image.Image,
+    indices: Sequence[int],
+    seed: int,
+    settings: SamplingSettings,
+    batch_size: int | None = None,
+    quiet: bool = False,
+) -> Iterator[tuple[int, Image.Image]]:
+    """Yield `(index, completion)`: RGB in the target's size, blended into it.
+
+    Completion i starts from noise drawn with `seed + i` alone, whatever the batch. A batch that
+    does not fit into memory is halved. `pipeline` keeps its own scheduler.
+    """
+    size = working_size(target.size, settings.resolution, pipeline.vae_scale_factor)
+    photo, hole = resize(target, size), shrink_mask(grow(mask), size)
+    scheduler_class, default_steps = SCHEDULERS[settings.scheduler]
+    steps = settings.num_inference_steps or default_steps
+    trained_scheduler = pipeline.scheduler
+    pipeline.scheduler = scheduler_class.from_config(trained_scheduler.config)
+    pipeline.vae.enable_slicing()
+    batch_size = batch_size or default_batch_size(pipeline, size, len(indices))
+    waiting = list(indices)
+    progress = tqdm(total=len(waiting) * steps, desc="sampling", unit="step", disable=quiet)
+    try:
+        while waiting:
+            batch = waiting[:batch_size]
+            done_before = progress.n
+            try:
+                images = sample(
+                    pipeline, photo, hole, [seed + index for index in batch], steps, settings, progress
+                )
+            except RuntimeError as error:
+                if batch_size == 1 or "memory" not in str(error):
+                    raise
+                batch_size //= 2
+                progress.n = done_before
+                progress.write(f"out of memory: going on with {batch_size} at once")
+                torch.cuda.empty_cache()
+                continue
+            for index, image in zip(batch, images, strict=True):
+                yield index, composite(image, target, mask)
+            waiting = waiting[len(batch) :]
+    finally:
+        progress.close()
+        pipeline.scheduler = trained_scheduler
+
+
+@torch.no_grad()
+def sample(
+    pipeline: StableDiffusionInpaintPipeline,
+    photo: Image.Image,
+    hole: Image.Image,
+    seeds: list[int],
+    steps: int,
+    settings: SamplingSettings,
+    progress: tqdm,
+) -> list[Image.Image]:
+    """Sample one batch at the working size: one RGB image for each of `seeds`."""
+
+    def advance(_pipeline, _step, _timestep, tensors: dict) -> dict:
+        progress.update(len(seeds))
+        return tensors
+
+    # The photo is given once for each image, so that a generator serves its own image only:
+    # given once for all, the first generator would draw the masked latents of the whole batch.
+    return pipeline(
+        prompt=[settings.prompt] * len(seeds),
+        image=[photo] * len(seeds),
+        mask_image=[hole] * len(seeds),
+        width=photo.width,
+        height=photo.height,
+        num_inference_steps=steps,
+        guidance_scale=settings.guidance_scale,
+        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+        callback_on_step_end=advance,
+    ).images
+
+
+def default_batch_size(
+    pipeline: StableDiffusionInpaintPipeline, size: tuple[int, int], count: int
+) -> int:
+    """Return how many to sample at once: all on a GPU, what the caches like on a CPU."""
+    if pipeline.device.type != "cpu":
+        return count
+    latents = size[0] * size[1] // pipeline.vae_scale_factor**2
+    return max(1, min(count, CPU_LATENTS_AT_ONCE // latents))

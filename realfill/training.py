@@ -1,0 +1,320 @@
+"""Adapting a base model to one scene: the method of RealFill (arXiv 2309.16668, section 3.2)."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionInpaintPipeline
+from diffusers.optimization import get_scheduler
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from realfill.checkpoints import (
+    optimizer_tensors,
+    restore_optimizer,
+    with_prefix,
+    without_prefix,
+)
+from realfill.errors import UserError
+from realfill.lora import UNET_TARGETS, trainable
+from realfill.samples import Batch, TrainingPhotos, draw_batch
+
+LOSS_READ_EVERY = 10
+"""Steps between readings of the loss: reading makes the host wait for the device."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """All that decides the trained weights, beside the scene and the base; flags' names.
+
+    The defaults are the paper's recipe.
+    """
+
+    seed: int
+    resolution: int
+    mixed_precision: str
+    max_train_steps: int = 2000
+    train_batch_size: int = 16
+    gradient_accumulation_steps: int = 1
+    unet_learning_rate: float = 2e-4
+    text_encoder_learning_rate: float = 4e-5
+    lr_scheduler: str = "constant"
+    lr_warmup_steps: int = 100
+    lr_num_cycles: int = 1
+    lr_power: float = 1.0
+    use_8bit_adam: bool = False
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_weight_decay: float = 1e-2
+    adam_epsilon: float = 1e-8
+    max_grad_norm: float = 1.0
+    lora_rank: int = 8
+    lora_alpha: int = 16
+    lora_dropout: float = 0.1
+    lora_bias: str = "none"
+    lora_target_modules: tuple[str, ...] = UNET_TARGETS
+
+
+@dataclass
+class Training:
+    """What one run moves along: the models, the optimizer, its schedule, and the step reached."""
+
+    unet: nn.Module
+    text_encoder: nn.Module
+    vae: AutoencoderKL
+    tokenizer: PreTrainedTokenizerBase
+    noise_scheduler: DDPMScheduler
+    optimizer: torch.optim.Optimizer
+    lr_scheduler: LRScheduler
+    step: int = 0
+
+    def parameters(self) -> list[Tensor]:
+        """Return the LoRA parameters of both models."""
+        return [*trainable(self.unet).values(), *trainable(self.text_encoder).values()]
+
+
+def prepare(
+    accelerator: Accelerator, pipeline: StableDiffusionInpaintPipeline, settings: TrainingSettings
+) -> Training:
+    """Bring `pipeline` with its LoRA layers to the device, with optimizer and schedule."""
+    pipeline.to(accelerator.device)
+    optimizer = make_optimizer(pipeline, settings)
+    lr_scheduler = get_scheduler(
+        settings.lr_scheduler,
+        optimizer,
+        num_warmup_steps=settings.lr_warmup_steps,
+        num_training_steps=settings.max_train_steps,
+        num_cycles=settings.lr_num_cycles,
+        power=settings.lr_power,
+    )
+    unet, text_encoder, optimizer = accelerator.prepare(
+        pipeline.unet, pipeline.text_encoder, optimizer
+    )
+    return Training(
+        unet,
+        text_encoder,
+        pipeline.vae,
+        pipeline.tokenizer,
+        make_noise_scheduler(pipeline),
+        optimizer,
+        lr_scheduler,
+    )
+
+
+def make_optimizer(
+    pipeline: StableDiffusionInpaintPipeline, settings: TrainingSettings
+) -> torch.optim.Optimizer:
+    """Return AdamW, in 8 bits where asked, with a learning rate for each of the two models."""
+    if settings.use_8bit_adam:
+        from bitsandbytes.optim import AdamW8bit as AdamW
+    else:
+        from torch.optim import AdamW
+    return AdamW(
+        [
+            {
+                "params": list(trainable(pipeline.unet).values()),
+                "lr": settings.unet_learning_rate,
+            },
+            {
+                "params": list(trainable(pipeline.text_encoder).values()),
+                "lr": settings.text_encoder_learning_rate,
+            },
+        ],
+        betas=(settings.adam_beta1, settings.adam_beta2),
+        weight_decay=settings.adam_weight_decay,
+        eps=settings.adam_epsilon,
+    )
+
+
+def make_noise_scheduler(pipeline: StableDiffusionInpaintPipeline) -> DDPMScheduler:
+    """Return the base's noise schedule. Raises `UserError` for an objective not known here."""
+    scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+    if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
+        kind = scheduler.config.prediction_type
+        raise UserError(f"the base predicts {kind!r}; only epsilon and v_prediction can be trained")
+    return scheduler
+
+
+def step_seed(seed: int, step: int, process: int = 0, part: int = 0) -> int:
+    """Return the seed of the draws and the dropout of one step.
+
+    Each step draws from its own seed, so that a resumed run needs no random states to go on
+    exactly as it would have.
+    """
+    digest = hashlib.sha256(f"{seed}/{step}/{process}/{part}".encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+def train(
+    accelerator: Accelerator,
+    training: Training,
+    photos: TrainingPhotos,
+    settings: TrainingSettings,
+    after_step: Callable[[float | None], None],
+) -> None:
+    """Train from `training.step` to the end, calling `after_step` with the loss after each step.
+
+    The loss is the mean since it was last read, and None where it was not read. Raises
+    `UserError` where it is no longer finite.
+    """
+    progress = tqdm(
+        total=settings.max_train_steps,
+        initial=training.step,
+        desc="training",
+        unit="step",
+        disable=not accelerator.is_main_process,
+    )
+    losses: list[Tensor] = []
+    training.unet.train()
+    training.text_encoder.train()
+    with progress:
+        while training.step < settings.max_train_steps:
+            losses.append(take_step(accelerator, training, photos, settings))
+            training.step += 1
+            progress.update()
+            loss = None
+            if training.step % LOSS_READ_EVERY == 0 or training.step == settings.max_train_steps:
+                loss = accelerator.reduce(torch.stack(losses).mean(), "mean").item()
+                losses.clear()
+                progress.set_postfix(loss=f"{loss:.4f}")
+                require_finite(loss, training.step)
+            after_step(loss)
+
+
+def require_finite(loss: float, step: int) -> None:
+    """Raise `UserError` where the loss is NaN or infinite."""
+    if not abs(loss) < float("inf"):
+        raise UserError(
+            f"the loss is {loss} at step {step}: training stopped, the last checkpoint is kept; "
+            "lower the learning rates, or use --mixed_precision bf16 or no"
+        )
+
+
+def take_step(
+    accelerator: Accelerator,
+    training: Training,
+    photos: TrainingPhotos,
+    settings: TrainingSettings,
+) -> Tensor:
+    """Move the LoRA layers by one optimizer step; return the loss, still on the device."""
+    total = torch.zeros((), device=accelerator.device)
+    for part in range(settings.gradient_accumulation_steps):
+        seed = step_seed(settings.seed, training.step, accelerator.process_index, part)
+        generator = torch.Generator().manual_seed(seed)
+        torch.manual_seed(seed)  # the LoRA layers' dropout
+        batch = draw_batch(photos, settings.train_batch_size, settings.resolution, generator)
+        with accelerator.autocast():
+            loss = diffusion_loss(training, batch, generator)
+        accelerator.backward(loss / settings.gradient_accumulation_steps)
+        total += loss.detach() / settings.gradient_accumulation_steps
+    accelerator.clip_grad_norm_(training.parameters(), settings.max_grad_norm)
+    training.optimizer.step()
+    training.lr_scheduler.step()
+    training.optimizer.zero_grad()
+    return total
+
+
+def diffusion_loss(training: Training, batch: Batch, generator: torch.Generator) -> Tensor:
+    """Return the denoising loss of `batch`, counted where the photo is known (equation 2)."""
+    vae, device = training.vae, batch.images.device
+    pairs = torch.cat([batch.images, batch.images * (1 - batch.masks)]).to(vae.dtype)
+    with torch.no_grad():
+        posterior = vae.encode(pairs).latent_dist
+        spread = torch.randn(posterior.mean.shape, generator=generator).to(device)
+        encoded = (posterior.mean + posterior.std * spread) * vae.config.scaling_factor
+    latents, conditions = encoded.float().chunk(2)
+
+    noise = torch.randn(latents.shape, generator=generator).to(device)
+    last = training.noise_scheduler.config.num_train_timesteps
+    timesteps = torch.randint(last, (len(latents),), generator=generator).to(device)
+    noisy = training.noise_scheduler.add_noise(latents, noise, timesteps)
+    masks = F.interpolate(batch.masks, size=latents.shape[2:])
+    # A latent is known where all of its pixels are.
+    known = 1 - F.adaptive_max_pool2d(batch.unknown, latents.shape[2:])
+
+    predicted = training.unet(
+        torch.cat([noisy, masks, conditions], dim=1).to(vae.dtype),
+        timesteps,
+        encode_prompts(training, batch.prompts),
+        return_dict=False,
+    )[0]
+    truth = noise
+    if training.noise_scheduler.config.prediction_type == "v_prediction":
+        truth = training.noise_scheduler.get_velocity(latents, noise, timesteps)
+    return (known * F.mse_loss(predicted.float(), truth, reduction="none")).mean()
+
+
+def encode_prompts(training: Training, prompts: list[str]) -> Tensor:
+    """Return the text embeddings of `prompts`, `(N, tokens, channels)`."""
+    tokens = training.tokenizer(
+        prompts,
+        padding="max_length",
+        max_length=training.tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    )
+    return training.text_encoder(tokens.input_ids.to(training.vae.device))[0]
+
+
+def training_tensors(accelerator: Accelerator, training: Training) -> dict[str, Tensor]:
+    """Return the parameters that train and the optimizer's state, for a checkpoint."""
+    unet = trainable(accelerator.unwrap_model(training.unet))
+    text_encoder = trainable(accelerator.unwrap_model(training.text_encoder))
+    tensors = with_prefix("unet", unet) | with_prefix("text_encoder", text_encoder)
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise UserError(f"the weights are no longer finite at step {training.step}: stopped")
+    return tensors | with_prefix("optimizer", optimizer_tensors(training.optimizer))
+
+
+def training_state(accelerator: Accelerator, training: Training) -> dict[str, Any]:
+    """Return the schedule and the loss scaling, for a checkpoint's JSON."""
+    scaler = accelerator.scaler.state_dict() if accelerator.scaler else None
+    return {"lr_scheduler": training.lr_scheduler.state_dict(), "scaler": scaler}
+
+
+def restore_training(
+    accelerator: Accelerator,
+    training: Training,
+    state: dict[str, Any],
+    tensors: dict[str, Tensor],
+) -> None:
+    """Bring `training` to where a checkpoint was written."""
+    for name, model in (("unet", training.unet), ("text_encoder", training.text_encoder)):
+        saved = without_prefix(name, tensors)
+        with torch.no_grad():
+            for parameter_name, parameter in trainable(accelerator.unwrap_model(model)).items():
+                parameter.copy_(saved[parameter_name])
+    restore_optimizer(training.optimizer, without_prefix("optimizer", tensors))
+    training.lr_scheduler.load_state_dict(state["lr_scheduler"])
+    rates = training.lr_scheduler.get_last_lr()
+    for group, rate in zip(training.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    if accelerator.scaler and state["scaler"]:
+        accelerator.scaler.load_state_dict(state["scaler"])
+    training.step = state["step"]
+
+
+def require_same(
+    settings: TrainingSettings, identity: dict[str, str], state: dict[str, Any], checkpoint: str
+) -> None:
+    """Raise `UserError` where a checkpoint was made by another training than this one."""
+    for thing, value in identity.items():
+        if state["identity"][thing] != value:
+            raise UserError(
+                f"{checkpoint}: was trained with another {thing}; use the one that it was trained "
+                "with, or another --output_dir"
+            )
+    for name, value in asdict(settings).items():
+        saved = state["settings"].get(name)
+        saved = tuple(saved) if isinstance(saved, list) else saved
+        if name != "max_train_steps" and saved != value:
+            raise UserError(
+                f"{checkpoint}: was trained with --{name} {saved}, this run has {value}; "
+                "give the same, or another --output_dir"
+            )

@@ -1,0 +1,350 @@
+"""Train the small inpainting base model of `data/tiny-inpainting` from a folder of photos.
+
+    python -m scripts.train_tiny_base --photos PHOTOS --work_dir work/tiny
+    python -m scripts.train_tiny_base --photos PHOTOS --work_dir work/tiny --evaluate
+
+A KL autoencoder (four times smaller each way, four channels) is trained first, then a UNet on
+its latents, with the objective of latent diffusion (arXiv 2112.10752) in the v-prediction form
+with zero terminal SNR (arXiv 2305.08891), and random masks. The result is an ordinary
+`StableDiffusionInpaintPipeline` folder. Budgets are minutes of training; a run that is stopped
+goes on from `--work_dir` where it was.
+"""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DDPMScheduler,
+    StableDiffusionInpaintPipeline,
+    UNet2DConditionModel,
+)
+from PIL import Image
+from safetensors.torch import load_file
+from tokenizers.pre_tokenizers import ByteLevel
+from torch import Tensor
+from tqdm import tqdm
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from realfill.files import write_json, write_tensors
+from realfill.masks import random_masks, random_rectangles
+from realfill.checkpoints import optimizer_tensors, restore_optimizer
+
+SIZE = 128
+"""Native size: the side in pixels of the crops that the UNet sees."""
+STORED_SIZE = 160
+"""Short side of the photos in memory: crops are drawn between SIZE and this, for several scales."""
+AUTOENCODER_CROP = 64
+HELD_OUT = 100
+"""The last so many `bsds-*` photos are never trained on."""
+PROMPTS = ("", "a photo", "a photo of sks")
+
+
+def load_photos(folder: Path) -> tuple[list[Tensor], list[Tensor]]:
+    """Read all photos as uint8 `(3, H, W)` with a short side of 160 px: training, held out."""
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".png"))
+    held_out = set([path for path in paths if path.name.startswith("bsds-")][-HELD_OUT:])
+    training, testing = [], []
+    for path in tqdm(paths, desc="photos"):
+        with Image.open(path) as opened:
+            photo = opened.convert("RGB")
+        scale = STORED_SIZE / min(photo.size)
+        photo = photo.resize([round(side * scale) for side in photo.size], Image.LANCZOS)
+        tensor = torch.from_numpy(np.array(photo)).permute(2, 0, 1)
+        (testing if path in held_out else training).append(tensor)
+    return training, testing
+
+
+def draw_crops(
+    photos: list[Tensor], count: int, size: int, generator: torch.Generator
+) -> Tensor:
+    """Draw `count` random crops, `(count, 3, size, size)` in [-1, 1], half of them mirrored."""
+
+    def below(limit: int) -> int:
+        return int(torch.randint(limit, (), generator=generator))
+
+    crops = []
+    for _ in range(count):
+        photo = photos[below(len(photos))]
+        side = size + below(size * STORED_SIZE // SIZE - size + 1)
+        top, left = below(photo.shape[1] - side + 1), below(photo.shape[2] - side + 1)
+        crop = photo[None, :, top : top + side, left : left + side].float()
+        crop = F.interpolate(crop, size=(size, size), mode="bilinear", antialias=True)
+        crops.append(crop.flip(-1) if below(2) else crop)
+    return torch.cat(crops) / 127.5 - 1
+
+
+def draw_masks(count: int, size: int, generator: torch.Generator) -> Tensor:
+    """Draw masks like the job's: rectangles, one box, a half-plane; everything for a tenth."""
+    masks = random_masks(count, size, generator)
+    y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
+    for mask in masks[:, 0]:
+        kind, *numbers = torch.rand(5, generator=generator).tolist()
+        if kind < 0.35:
+            center_x, center_y = (0.8 * (2 * number - 1) for number in numbers[:2])
+            half_width, half_height = (0.15 + 0.5 * number for number in numbers[2:])
+            box = ((x - center_x).abs() < half_width) & ((y - center_y).abs() < half_height)
+            mask.copy_(box.float())
+        elif kind < 0.6:
+            angle = math.pi / 2 * round(4 * numbers[0]) + 0.1 * (numbers[1] - 0.5)
+            edge = 0.9 * numbers[2] - 0.3
+            mask.copy_((x * math.cos(angle) + y * math.sin(angle) > edge).float())
+    return masks
+
+
+def build_autoencoder() -> AutoencoderKL:
+    """Build the untrained autoencoder: 128 x 128 x 3 to 32 x 32 x 4 and back."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(24, 48, 96),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=8,
+        sample_size=SIZE,
+    )
+
+
+def build_unet() -> UNet2DConditionModel:
+    """Build the untrained 9-channel UNet; heads are 32 wide, which a CPU runs fastest."""
+    return UNet2DConditionModel(
+        sample_size=SIZE // 4,
+        in_channels=9,
+        out_channels=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(64, 96, 192),
+        layers_per_block=1,
+        attention_head_dim=(2, 3, 6),
+        cross_attention_dim=64,
+        norm_num_groups=16,
+        use_linear_projection=True,
+    )
+
+
+def write_text_encoder(folder: Path) -> None:
+    """Write a byte-level CLIP tokenizer and a two-layer CLIP text encoder with fixed weights.
+
+    The base has no captions to learn from; the text encoder is there so that prompts, their
+    dropping, and LoRA on the text encoder take the same path as in the real base.
+    """
+    symbols = sorted(ByteLevel.alphabet())
+    tokens = [*symbols, *(symbol + "</w>" for symbol in symbols), "<|startoftext|>", "<|endoftext|>"]
+    tokenizer_folder = folder / "tokenizer"
+    tokenizer_folder.mkdir(parents=True, exist_ok=True)
+    write_json(tokenizer_folder / "vocab.json", {token: i for i, token in enumerate(tokens)})
+    (tokenizer_folder / "merges.txt").write_text("#version: 0.2\n")
+    settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 32}
+    specials = {"bos_token": tokens[-2], "eos_token": tokens[-1]}
+    specials |= {"unk_token": tokens[-1], "pad_token": tokens[-1]}
+    write_json(tokenizer_folder / "tokenizer_config.json", settings | specials)
+    write_json(tokenizer_folder / "special_tokens_map.json", specials)
+    torch.manual_seed(0)
+    config = CLIPTextConfig(
+        vocab_size=len(tokens),
+        hidden_size=64,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=32,
+        projection_dim=64,
+        bos_token_id=len(tokens) - 2,
+        eos_token_id=len(tokens) - 1,
+        pad_token_id=len(tokens) - 1,
+    )
+    CLIPTextModel(config).half().save_pretrained(folder / "text_encoder")
+
+
+def make_scheduler() -> DDIMScheduler:
+    """Return the noise schedule: SD's, rescaled to zero terminal SNR, v-prediction."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=1,
+    )
+
+
+def train(
+    model: torch.nn.Module,
+    losses: Iterator[Tensor],
+    minutes: float,
+    learning_rate: float,
+    folder: Path,
+) -> None:
+    """Minimize `losses` for `minutes`, warm-up and cosine over that time; go on from `folder`."""
+    optimizer = torch.optim.AdamW(model.parameters(), learning_rate, (0.9, 0.99), weight_decay=1e-2)
+    folder.mkdir(parents=True, exist_ok=True)
+    saved, log = folder / "training.safetensors", folder / "log.jsonl"
+    seconds, step = 0.0, 0
+    if saved.exists():
+        tensors = load_file(saved)
+        seconds, step = tensors.pop("seconds").item(), int(tensors.pop("step"))
+        model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+        state = {k[10:]: v for k, v in tensors.items() if k.startswith("optimizer.")}
+        restore_optimizer(optimizer, state)
+
+    def save() -> None:
+        tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+        tensors |= {f"optimizer.{k}": v for k, v in optimizer_tensors(optimizer).items()}
+        tensors |= {"seconds": torch.tensor(seconds), "step": torch.tensor(step)}
+        write_tensors(saved, tensors)
+
+    model.train()
+    recent, saved_at = [], seconds
+    progress = tqdm(total=round(60 * minutes), initial=round(seconds), unit="s", desc=folder.name)
+    while seconds < 60 * minutes:
+        started = time.monotonic()
+        done = seconds / (60 * minutes)
+        for group in optimizer.param_groups:
+            rate = learning_rate * min(1, (step + 1) / 100, 0.5 + 0.5 * math.cos(math.pi * done))
+            group["lr"] = rate
+        loss = next(losses)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        step += 1
+        recent.append(loss.detach())
+        elapsed = time.monotonic() - started
+        progress.update(round(seconds + elapsed) - round(seconds))
+        seconds += elapsed
+        if step % 50 == 0:
+            mean, recent = torch.stack(recent).mean().item(), []
+            progress.set_postfix(step=step, loss=f"{mean:.4f}")
+            with log.open("a") as lines:
+                lines.write(json.dumps({"step": step, "seconds": seconds, "loss": mean}) + "\n")
+        if seconds - saved_at > 60:
+            save()
+            saved_at = seconds
+    save()
+
+
+def autoencoder_losses(
+    autoencoder: AutoencoderKL, photos: list[Tensor], device: torch.device, batch: int
+) -> Iterator[Tensor]:
+    """Yield L1 on pixels and on their gradients, with a light KL, over fresh crops for ever.
+
+    A third of the crops carry a grey hole, as the masked image does that the UNet is given.
+    """
+    generator = torch.Generator().manual_seed(time.time_ns())
+    while True:
+        crops = draw_crops(photos, batch, AUTOENCODER_CROP, generator)
+        masked = batch // 3
+        crops[:masked] *= 1 - random_rectangles(masked, AUTOENCODER_CROP, generator)
+        crops = crops.to(device).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16):
+            posterior = autoencoder.encode(crops).latent_dist
+            decoded = autoencoder.decode(posterior.sample()).sample
+        difference = decoded.float() - crops
+        loss = difference.abs().mean() + 0.5 * difference.square().mean()
+        for axis in (-1, -2):
+            loss = loss + 0.5 * difference.diff(dim=axis).abs().mean()
+        yield loss + 1e-6 * posterior.kl().mean()
+
+
+@torch.no_grad()
+def latent_scale(autoencoder: AutoencoderKL, photos: list[Tensor], device: torch.device) -> float:
+    """Return the factor that brings latents of photos to unit standard deviation."""
+    crops = draw_crops(photos, 128, SIZE, torch.Generator().manual_seed(0)).to(device)
+    latents = torch.cat([autoencoder.encode(part).latent_dist.mean for part in crops.split(16)])
+    return 1 / latents.std().item()
+
+
+def unet_losses(
+    pipeline: StableDiffusionInpaintPipeline,
+    photos: list[Tensor],
+    device: torch.device,
+    batch: int,
+) -> Iterator[Tensor]:
+    """Yield the diffusion loss over fresh crops, masks, timesteps and noise for ever.
+
+    Each encoded crop serves twice, with another timestep and noise, to spare the autoencoder.
+    The hole counts four times as much as the known pixels, which the composite replaces.
+    """
+    unet, vae = pipeline.unet, pipeline.vae
+    scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+    generator = torch.Generator().manual_seed(time.time_ns())
+    with torch.no_grad():
+        embeddings = torch.cat([pipeline.encode_prompt(p, device, 1, False)[0] for p in PROMPTS])
+    while True:
+        crops = draw_crops(photos, batch // 2, SIZE, generator)
+        masks = draw_masks(batch // 2, SIZE, generator)
+        pairs = torch.cat([crops, crops * (1 - masks)]).to(device)
+        pairs = pairs.contiguous(memory_format=torch.channels_last)
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+            encoded = vae.encode(pairs).latent_dist.sample().float() * vae.config.scaling_factor
+        latents, conditions = (part.repeat(2, 1, 1, 1) for part in encoded.chunk(2))
+        masks = F.interpolate(masks.to(device), latents.shape[2:]).repeat(2, 1, 1, 1)
+        noise = torch.randn_like(latents)
+        steps = torch.randint(scheduler.config.num_train_timesteps, (batch,), device=device)
+        noisy = scheduler.add_noise(latents, noise, steps)
+        inputs = torch.cat([noisy, masks, conditions], 1)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        prompts = embeddings[torch.randint(len(PROMPTS), (batch,), device=device)]
+        with torch.autocast(device.type, torch.bfloat16):
+            predicted = unet(inputs, steps, prompts).sample
+        errors = (predicted.float() - scheduler.get_velocity(latents, noise, steps)).square()
+        yield ((0.25 + 0.75 * masks) * errors).mean()
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--photos", type=Path, required=True, help="folder of photos (.jpg, .png) to train on")
+    add("--work_dir", type=Path, default=Path("work/tiny-inpainting"), help="logs and checkpoints")
+    add("--output_dir", type=Path, default=Path("data/tiny-inpainting"), help="pipeline folder")
+    add("--autoencoder_minutes", type=float, default=25, help="training time of the autoencoder")
+    add("--unet_minutes", type=float, default=60, help="training time of the UNet")
+    add("--batch_size", type=int, default=16, help="crops a step")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train what is not trained yet and write the pipeline."""
+    arguments = parse_arguments()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    training, held_out = load_photos(arguments.photos)
+    batch = arguments.batch_size
+
+    torch.manual_seed(0)
+    vae = build_autoencoder().to(device, memory_format=torch.channels_last)
+    losses = autoencoder_losses(vae, training, device, batch)
+    folder = arguments.work_dir / "autoencoder"
+    train(vae, losses, arguments.autoencoder_minutes, 1.5e-3, folder)
+    vae.eval().requires_grad_(False)
+    vae.register_to_config(scaling_factor=latent_scale(vae, training, device))
+
+    write_text_encoder(arguments.work_dir)
+    unet = build_unet().to(device, memory_format=torch.channels_last)
+    pipeline = StableDiffusionInpaintPipeline(
+        vae=vae,
+        text_encoder=CLIPTextModel.from_pretrained(arguments.work_dir / "text_encoder").to(device),
+        tokenizer=CLIPTokenizer.from_pretrained(arguments.work_dir / "tokenizer"),
+        unet=unet,
+        scheduler=make_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    losses = unet_losses(pipeline, training, device, batch)
+    train(unet, losses, arguments.unet_minutes, 6e-4, arguments.work_dir / "unet")
+    pipeline.to(dtype=torch.float16).save_pretrained(arguments.output_dir)
+
+
+if __name__ == "__main__":
+    main()

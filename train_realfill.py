@@ -1,0 +1,345 @@
+"""Adapt an inpainting base model to one scene with LoRA.
+
+accelerate launch train_realfill.py --train_data_dir SCENE --output_dir OUTPUT
+"""
+
+import os
+import secrets
+from argparse import Namespace
+from dataclasses import MISSING, asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import ProjectConfiguration, broadcast_object_list
+from diffusers import StableDiffusionInpaintPipeline
+from diffusers.optimization import SchedulerType
+
+from realfill import training
+from realfill.checkpoints import (
+    find_checkpoint,
+    load_checkpoint,
+    remove_partial_checkpoints,
+    save_checkpoint,
+)
+from realfill.command_line import make_parser, run
+from realfill.devices import DTYPES, check_flags, choose_precision
+from realfill.errors import UserError
+from realfill.files import require_writable
+from realfill.lora import LoraSettings, add_lora
+from realfill.models import (
+    DEFAULT_BASE,
+    LORA_FILE,
+    PROMPT,
+    fingerprint,
+    load_base,
+    native_resolution,
+    read_record,
+)
+from realfill.results import (
+    check_hub,
+    library_versions,
+    push_to_hub,
+    save_merged,
+    write_results,
+)
+from realfill.samples import upload_photos
+from realfill.sampling import SamplingSettings, complete
+from realfill.scene import Scene, load_scene
+from realfill.training import Training, TrainingSettings
+
+
+def parse_arguments() -> Namespace:
+    """Parse the command line; the names are the seed implementation's."""
+    parser = make_parser("Adapt an inpainting base model to one scene with LoRA.")
+    default = {f.name: f.default for f in fields(TrainingSettings) if f.default is not MISSING}
+
+    def add(name: str, help: str, **options: Any) -> None:
+        options.setdefault("default", default.get(name))
+        if "action" not in options and not isinstance(options["default"], (tuple, type(None))):
+            options.setdefault("type", type(options["default"]))
+            help += " (default: %(default)s)"
+        parser.add_argument(f"--{name}", help=help, **options)
+
+    def switch(name: str, help: str) -> None:
+        add(name, help, action="store_true", default=False)
+
+    add("train_data_dir", "scene folder with ref/ and target/", type=Path, required=True)
+    add("output_dir", "folder for the LoRA file, checkpoints and logs", default="realfill-model")
+    add("pretrained_model_name_or_path", "base: folder or hub id", default=DEFAULT_BASE)
+    add("revision", "revision of the base on the hub", default=None)
+    add("tokenizer_name", "tokenizer, where it is not the base's", default=None)
+    add("resolution", "side of the crops in pixels (default: the base's native size)", type=int)
+    add("seed", "seed of all draws (default: a random one, written down)", type=int)
+    add("mixed_precision", "default: the fastest safe one here", choices=("no", "fp16", "bf16"))
+
+    add("max_train_steps", "optimizer steps (default: 2000)", type=int, default=None)
+    add("num_train_epochs", "passes over the photos, in place of steps", type=int)
+    add("train_batch_size", "samples a step and process, drawn with replacement")
+    add("gradient_accumulation_steps", "batches summed into one optimizer step")
+    add("unet_learning_rate", "learning rate of the UNet's layers")
+    add("text_encoder_learning_rate", "learning rate of the text encoder's layers")
+    switch("scale_lr", "multiply both rates by batch, accumulation and processes")
+    schedules = [kind.value for kind in SchedulerType if kind.value != "piecewise_constant"]
+    add("lr_scheduler", "schedule of the rates; constant has no warm-up", choices=schedules)
+    add("lr_warmup_steps", "steps of warm-up, where the schedule has one")
+    add("lr_num_cycles", "restarts of cosine_with_restarts")
+    add("lr_power", "power of the polynomial schedule")
+    switch("use_8bit_adam", "8-bit AdamW from bitsandbytes: less memory")
+    add("adam_beta1", "decay of AdamW's first moment")
+    add("adam_beta2", "decay of AdamW's second moment")
+    add("adam_weight_decay", "AdamW's weight decay")
+    add("adam_epsilon", "AdamW's epsilon")
+    add("max_grad_norm", "gradients are clipped to this norm")
+
+    add("lora_rank", "rank of the update matrices")
+    add("lora_alpha", "scale of the updates, over the rank")
+    add("lora_dropout", "dropout before the updates")
+    add("lora_bias", "biases to train", choices=("none", "all", "lora_only"))
+    names = " ".join(default["lora_target_modules"])
+    add("lora_target_modules", f"adapted modules of the UNet (default: {names})", nargs="+")
+
+    add("num_validation_images", "completions a validation; 0 turns it off", default=4)
+    add("validation_steps", "steps between validations", default=100)
+    add("checkpointing_steps", "steps between checkpoints", default=500)
+    add("checkpoints_total_limit", "checkpoints kept (default: all)", type=int)
+    add("resume_from_checkpoint", "go on from this folder, or from the 'latest'", default=None)
+    add("logging_dir", "folder of the logs, in the output folder", default="logs")
+    trackers = ("tensorboard", "wandb", "all", "none")
+    add("report_to", "where to log", default="tensorboard", choices=trackers)
+    add("wandb_project_name", "project on Weights & Biases", default="realfill")
+    add("wandb_key", "API key; 'wandb login' or WANDB_API_KEY is safer", default=None)
+
+    switch("gradient_checkpointing", "less memory, a third more time")
+    switch("enable_xformers_memory_efficient_attention", "xformers attention (NVIDIA GPU)")
+    switch("allow_tf32", "TF32 matrix products on Ampere GPUs and newer")
+    switch("save_merged", "also write the whole pipeline with the layers merged in")
+    switch("push_to_hub", "upload the LoRA file to the hub at the end")
+    add("hub_token", "token for the upload; 'hf auth login' is safer", default=None)
+    add("hub_model_id", "repository on the hub (default: the output folder's name)", default=None)
+    switch("set_grads_to_none", "accepted; gradients are always set to none")
+    switch("pad_to_full_batch", "accepted; batches are always full")
+    add("local_rank", "accepted; accelerate sets it", type=int, default=-1)
+    arguments = parser.parse_args()
+    for name in ("train_batch_size", "gradient_accumulation_steps", "checkpointing_steps",
+                 "validation_steps", "lora_rank"):
+        if getattr(arguments, name) < 1:
+            parser.error(f"--{name} must be 1 or more")
+    return arguments
+
+
+def start_accelerator(arguments: Namespace) -> Accelerator:
+    """Choose device and precision and say which."""
+    state = PartialState()
+    check_flags(arguments, state.device)
+    launched_with = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    requested = arguments.mixed_precision or (launched_with if launched_with != "no" else None)
+    precision = choose_precision(state.device, requested)
+    torch.backends.cuda.matmul.allow_tf32 = arguments.allow_tf32
+    if arguments.wandb_key:
+        os.environ["WANDB_API_KEY"] = arguments.wandb_key
+    accelerator = Accelerator(
+        mixed_precision=precision,
+        log_with=None if arguments.report_to == "none" else arguments.report_to,
+        project_config=ProjectConfiguration(
+            project_dir=arguments.output_dir,
+            logging_dir=str(Path(arguments.output_dir) / arguments.logging_dir),
+        ),
+    )
+    accelerator.print(
+        f"device {state.device.type}, {state.num_processes} process(es), precision {precision}"
+    )
+    return accelerator
+
+
+def make_settings(
+    arguments: Namespace, scene: Scene, resolution: int, accelerator: Accelerator, seed: int
+) -> TrainingSettings:
+    """Return the settings that the flags and the scene amount to."""
+    values = {
+        field.name: getattr(arguments, field.name)
+        for field in fields(TrainingSettings)
+        if getattr(arguments, field.name) is not None
+    }
+    samples = (
+        arguments.train_batch_size
+        * arguments.gradient_accumulation_steps
+        * accelerator.num_processes
+    )
+    if arguments.num_train_epochs and not arguments.max_train_steps:
+        photos = len(scene.references) + 1
+        values["max_train_steps"] = arguments.num_train_epochs * -(-photos // samples)
+    if arguments.scale_lr:
+        values["unet_learning_rate"] *= samples
+        values["text_encoder_learning_rate"] *= samples
+    values |= {"seed": seed, "resolution": resolution}
+    values |= {"mixed_precision": accelerator.mixed_precision}
+    values["lora_target_modules"] = tuple(values["lora_target_modules"])
+    return TrainingSettings(**values)
+
+
+def choose_seed(arguments: Namespace, checkpoint: Path | None) -> int:
+    """Return the seed asked for, the checkpoint's, or a new one that all processes share."""
+    if arguments.seed is not None:
+        return arguments.seed
+    if checkpoint:
+        return load_checkpoint(checkpoint)[0]["settings"]["seed"]
+    return broadcast_object_list([secrets.randbelow(2**31)])[0]
+
+
+def check_output(arguments: Namespace, output_dir: Path) -> Path | None:
+    """Return the checkpoint to go on from. Refuses to train over a finished training."""
+    require_writable(output_dir)
+    remove_partial_checkpoints(output_dir)
+    if arguments.resume_from_checkpoint:
+        checkpoint = find_checkpoint(output_dir, arguments.resume_from_checkpoint)
+        if checkpoint is None and PartialState().is_main_process:
+            print(f"{output_dir}: no checkpoint to resume from; training from the start")
+        return checkpoint
+    if (output_dir / LORA_FILE).exists() or any(output_dir.glob("checkpoint-*")):
+        raise UserError(
+            f"{output_dir}: holds a training already; go on with --resume_from_checkpoint latest, "
+            "or choose another --output_dir"
+        )
+    return None
+
+
+def validate(
+    accelerator: Accelerator,
+    pipeline: StableDiffusionInpaintPipeline,
+    scene: Scene,
+    settings: TrainingSettings,
+    count: int,
+    step: int,
+) -> None:
+    """Sample completions with the model in training and log them."""
+    pipeline.unet.eval()
+    pipeline.text_encoder.eval()
+    sampling = SamplingSettings(settings.resolution)
+    with accelerator.autocast():
+        images = [
+            image
+            for _, image in complete(
+                pipeline, scene.target, scene.mask, range(count), settings.seed, sampling, quiet=True
+            )
+        ]
+    pipeline.unet.train()
+    pipeline.text_encoder.train()
+    for tracker in accelerator.trackers:
+        if tracker.name == "tensorboard":
+            pixels = np.stack([np.asarray(image) for image in images])
+            tracker.log_images({"validation": pixels}, step=step, dataformats="NHWC")
+        elif tracker.name == "wandb":
+            tracker.log_images({"validation": images}, step=step)
+
+
+def main() -> None:
+    """Train and leave the LoRA file."""
+    arguments = parse_arguments()
+    output_dir = Path(arguments.output_dir)
+    scene = load_scene(arguments.train_data_dir)
+    accelerator = start_accelerator(arguments)
+    checkpoint = check_output(arguments, output_dir)
+    api = check_hub(arguments.hub_token) if arguments.push_to_hub else None
+
+    pipeline = load_base(
+        arguments.pretrained_model_name_or_path,
+        DTYPES[accelerator.mixed_precision],
+        arguments.revision,
+        arguments.tokenizer_name,
+    )
+    identity = {"base": fingerprint(pipeline), "scene": scene.digest()}
+    resolution = arguments.resolution or native_resolution(pipeline)
+    seed = choose_seed(arguments, checkpoint)
+    settings = make_settings(arguments, scene, resolution, accelerator, seed)
+    if arguments.enable_xformers_memory_efficient_attention:
+        pipeline.unet.enable_xformers_memory_efficient_attention()
+    if arguments.gradient_checkpointing:
+        pipeline.unet.enable_gradient_checkpointing()
+        pipeline.text_encoder.gradient_checkpointing_enable()
+    torch.manual_seed(settings.seed)  # the initial LoRA layers
+    add_lora(
+        pipeline,
+        LoraSettings(
+            settings.lora_rank,
+            settings.lora_alpha,
+            settings.lora_dropout,
+            settings.lora_bias,
+            settings.lora_target_modules,
+        ),
+    )
+    run_state = training.prepare(accelerator, pipeline, settings)
+    if checkpoint:
+        state, tensors = load_checkpoint(checkpoint)
+        training.require_same(settings, identity, state, str(checkpoint))
+        training.restore_training(accelerator, run_state, state, tensors)
+        accelerator.print(f"going on from {checkpoint}")
+    base_folder = Path(arguments.pretrained_model_name_or_path)
+    record = {
+        "base": arguments.pretrained_model_name_or_path,
+        "base_folder": str(base_folder.resolve()) if base_folder.is_dir() else None,
+        "revision": arguments.revision,
+        "prompt": PROMPT,
+        "scene": scene.name,
+        "settings": asdict(settings),
+        "versions": library_versions(),
+    }
+    fit(accelerator, pipeline, run_state, scene, settings, arguments, record, identity)
+    if accelerator.is_main_process:
+        write_results(output_dir, pipeline, record | {"steps": run_state.step})
+        if arguments.save_merged:
+            save_merged(output_dir, record["base_folder"] or record["base"], arguments.revision)
+        if api:
+            push_to_hub(api, output_dir, arguments.hub_model_id or output_dir.name, record)
+        print(f"wrote {output_dir / LORA_FILE}")
+    accelerator.end_training()
+
+
+def fit(
+    accelerator: Accelerator,
+    pipeline: StableDiffusionInpaintPipeline,
+    run_state: Training,
+    scene: Scene,
+    settings: TrainingSettings,
+    arguments: Namespace,
+    record: dict[str, Any],
+    identity: dict[str, str],
+) -> None:
+    """Run the training loop with its logs, checkpoints and validations."""
+    output_dir = Path(arguments.output_dir)
+    if accelerator.is_main_process:
+        accelerator.init_trackers(
+            arguments.wandb_project_name,
+            {name: str(value) for name, value in asdict(settings).items()},
+        )
+
+    def after_step(loss: float | None) -> None:
+        step = run_state.step
+        if loss is not None:
+            rates = run_state.lr_scheduler.get_last_lr()
+            names = ("unet_learning_rate", "text_encoder_learning_rate")
+            accelerator.log({"loss": loss} | dict(zip(names, rates, strict=True)), step=step)
+        if accelerator.is_main_process and step % arguments.checkpointing_steps == 0:
+            state = training.training_state(accelerator, run_state)
+            save_checkpoint(
+                output_dir,
+                step,
+                training.training_tensors(accelerator, run_state),
+                state | {"identity": identity, "settings": asdict(settings)},
+                lambda folder: write_results(folder, pipeline, record | {"steps": step}),
+                arguments.checkpoints_total_limit,
+            )
+        if arguments.num_validation_images and step % arguments.validation_steps == 0:
+            if accelerator.is_main_process:
+                count = arguments.num_validation_images
+                validate(accelerator, pipeline, scene, settings, count, step)
+            accelerator.wait_for_everyone()
+
+    photos = upload_photos(scene, settings.resolution, accelerator.device)
+    training.train(accelerator, run_state, photos, settings, after_step)
+
+
+if __name__ == "__main__":
+    run(main)
