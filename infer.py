@@ -9,15 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from diffusers import StableDiffusionInpaintPipeline
 from PIL import Image
 
-from realfill.contact_sheet import make_contact_sheet
 from realfill.command_line import make_parser, run
-from realfill.devices import DTYPES, choose_precision
+from realfill.contact_sheet import make_contact_sheet
+from realfill.devices import DTYPES, choose_precision, start_process
 from realfill.errors import UserError
 from realfill.files import require_writable, write_image, write_json
 from realfill.models import (
@@ -105,7 +104,9 @@ def check_output(
     missing = [index for index, path in paths.items() if not path.exists()]
     if len(missing) < len(paths) or previous:
         changed = [
-            name for name, value in settings.items() if previous.get("settings", {}).get(name) != value
+            name
+            for name, value in settings.items()
+            if previous.get("settings", {}).get(name) != value
         ]
         if changed:
             raise UserError(
@@ -138,7 +139,7 @@ def main() -> None:
     arguments = parse_arguments()
     scene, truth = read_photos(arguments)
     require_writable(arguments.output_dir)
-    state = PartialState()
+    state = start_process()
     pipeline, record, precision = load_model(arguments, state)
     previous = read_record(arguments.output_dir)
     sampling, seed = settle(arguments, record, previous, native_resolution(pipeline))

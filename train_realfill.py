@@ -3,6 +3,7 @@
 accelerate launch train_realfill.py --train_data_dir SCENE --output_dir OUTPUT
 """
 
+import json
 import os
 import secrets
 from argparse import Namespace
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration, broadcast_object_list
 from diffusers import StableDiffusionInpaintPipeline
 from diffusers.optimization import SchedulerType
@@ -25,7 +26,7 @@ from realfill.checkpoints import (
     save_checkpoint,
 )
 from realfill.command_line import make_parser, run
-from realfill.devices import DTYPES, check_flags, choose_precision
+from realfill.devices import DTYPES, check_flags, choose_precision, start_process
 from realfill.errors import UserError
 from realfill.files import require_writable
 from realfill.lora import LoraSettings, add_lora
@@ -123,16 +124,26 @@ def parse_arguments() -> Namespace:
     switch("pad_to_full_batch", "accepted; batches are always full")
     add("local_rank", "accepted; accelerate sets it", type=int, default=-1)
     arguments = parser.parse_args()
-    for name in ("train_batch_size", "gradient_accumulation_steps", "checkpointing_steps",
-                 "validation_steps", "lora_rank"):
-        if getattr(arguments, name) < 1:
+    for name in (
+        "resolution",
+        "max_train_steps",
+        "num_train_epochs",
+        "train_batch_size",
+        "gradient_accumulation_steps",
+        "validation_steps",
+        "checkpointing_steps",
+        "checkpoints_total_limit",
+        "lora_rank",
+    ):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
             parser.error(f"--{name} must be 1 or more")
     return arguments
 
 
 def start_accelerator(arguments: Namespace) -> Accelerator:
     """Choose device and precision and say which."""
-    state = PartialState()
+    state = start_process()
     check_flags(arguments, state.device)
     launched_with = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     requested = arguments.mixed_precision or (launched_with if launched_with != "no" else None)
@@ -141,6 +152,7 @@ def start_accelerator(arguments: Namespace) -> Accelerator:
     if arguments.wandb_key:
         os.environ["WANDB_API_KEY"] = arguments.wandb_key
     accelerator = Accelerator(
+        cpu=state.device.type == "cpu",
         mixed_precision=precision,
         log_with=None if arguments.report_to == "none" else arguments.report_to,
         project_config=ProjectConfiguration(
@@ -180,30 +192,45 @@ def make_settings(
     return TrainingSettings(**values)
 
 
-def choose_seed(arguments: Namespace, checkpoint: Path | None) -> int:
-    """Return the seed asked for, the checkpoint's, or a new one that all processes share."""
+def choose_seed(arguments: Namespace, record: dict[str, Any]) -> int:
+    """Return the seed asked for, that of the training that goes on, or a new one for all."""
     if arguments.seed is not None:
         return arguments.seed
-    if checkpoint:
-        return load_checkpoint(checkpoint)[0]["settings"]["seed"]
+    if record:
+        return record["settings"]["seed"]
     return broadcast_object_list([secrets.randbelow(2**31)])[0]
 
 
 def check_output(arguments: Namespace, output_dir: Path) -> Path | None:
-    """Return the checkpoint to go on from. Refuses to train over a finished training."""
+    """Return the checkpoint to go on from. Refuses to train over another training."""
     require_writable(output_dir)
     remove_partial_checkpoints(output_dir)
     if arguments.resume_from_checkpoint:
-        checkpoint = find_checkpoint(output_dir, arguments.resume_from_checkpoint)
-        if checkpoint is None and PartialState().is_main_process:
-            print(f"{output_dir}: no checkpoint to resume from; training from the start")
-        return checkpoint
+        return find_checkpoint(output_dir, arguments.resume_from_checkpoint)
     if (output_dir / LORA_FILE).exists() or any(output_dir.glob("checkpoint-*")):
         raise UserError(
             f"{output_dir}: holds a training already; go on with --resume_from_checkpoint latest, "
             "or choose another --output_dir"
         )
     return None
+
+
+def is_finished(output_dir: Path, record: dict[str, Any]) -> bool:
+    """Say whether `output_dir` holds just what this run would leave.
+
+    Raises `UserError` where it holds the result of another training.
+    """
+    previous = read_record(output_dir)
+    if not (output_dir / LORA_FILE).exists() or not previous:
+        return False
+    if previous == json.loads(json.dumps(record)):
+        return True
+    if not any(output_dir.glob("checkpoint-*")):
+        raise UserError(
+            f"{output_dir}: holds the result of another training and no checkpoint to go on from; "
+            "choose another --output_dir"
+        )
+    return False
 
 
 def validate(
@@ -222,7 +249,13 @@ def validate(
         images = [
             image
             for _, image in complete(
-                pipeline, scene.target, scene.mask, range(count), settings.seed, sampling, quiet=True
+                pipeline,
+                scene.target,
+                scene.mask,
+                range(count),
+                settings.seed,
+                sampling,
+                quiet=True,
             )
         ]
     pipeline.unet.train()
@@ -244,57 +277,68 @@ def main() -> None:
     checkpoint = check_output(arguments, output_dir)
     api = check_hub(arguments.hub_token) if arguments.push_to_hub else None
 
+    base = arguments.pretrained_model_name_or_path
     pipeline = load_base(
-        arguments.pretrained_model_name_or_path,
-        DTYPES[accelerator.mixed_precision],
-        arguments.revision,
-        arguments.tokenizer_name,
+        base, DTYPES[accelerator.mixed_precision], arguments.revision, arguments.tokenizer_name
     )
-    identity = {"base": fingerprint(pipeline), "scene": scene.digest()}
     resolution = arguments.resolution or native_resolution(pipeline)
-    seed = choose_seed(arguments, checkpoint)
+    seed = choose_seed(arguments, read_record(checkpoint or output_dir))
     settings = make_settings(arguments, scene, resolution, accelerator, seed)
+    record = {
+        "base": base,
+        "base_folder": str(Path(base).resolve()) if Path(base).is_dir() else None,
+        "revision": arguments.revision,
+        "prompt": PROMPT,
+        "scene": scene.name,
+        "steps": settings.max_train_steps,
+        "settings": asdict(settings),
+        "identity": {"base": fingerprint(pipeline), "scene": scene.digest()},
+        "versions": library_versions(),
+    }
+    if arguments.resume_from_checkpoint:
+        if is_finished(output_dir, record):
+            accelerator.print(f"{output_dir}: trained already")
+            return
+        accelerator.print(f"going on from {checkpoint or 'the start: there is no checkpoint'}")
+
+    run_state = set_up(accelerator, pipeline, settings, arguments)
+    if checkpoint:
+        state, tensors = load_checkpoint(checkpoint)
+        training.require_same(record, read_record(checkpoint), checkpoint)
+        training.restore_training(accelerator, run_state, state, tensors)
+    fit(accelerator, pipeline, run_state, scene, settings, arguments, record)
+    if accelerator.is_main_process:
+        write_results(output_dir, pipeline, record)
+        if arguments.save_merged:
+            save_merged(output_dir, record["base_folder"] or base, arguments.revision)
+        if api:
+            push_to_hub(api, output_dir, arguments.hub_model_id or output_dir.name, record)
+        print(f"wrote {output_dir / LORA_FILE}")
+    accelerator.end_training()
+
+
+def set_up(
+    accelerator: Accelerator,
+    pipeline: StableDiffusionInpaintPipeline,
+    settings: TrainingSettings,
+    arguments: Namespace,
+) -> Training:
+    """Add the LoRA layers and bring everything to the device."""
     if arguments.enable_xformers_memory_efficient_attention:
         pipeline.unet.enable_xformers_memory_efficient_attention()
     if arguments.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
         pipeline.text_encoder.gradient_checkpointing_enable()
     torch.manual_seed(settings.seed)  # the initial LoRA layers
-    add_lora(
-        pipeline,
-        LoraSettings(
-            settings.lora_rank,
-            settings.lora_alpha,
-            settings.lora_dropout,
-            settings.lora_bias,
-            settings.lora_target_modules,
-        ),
+    lora = LoraSettings(
+        settings.lora_rank,
+        settings.lora_alpha,
+        settings.lora_dropout,
+        settings.lora_bias,
+        settings.lora_target_modules,
     )
-    run_state = training.prepare(accelerator, pipeline, settings)
-    if checkpoint:
-        state, tensors = load_checkpoint(checkpoint)
-        training.require_same(settings, identity, state, str(checkpoint))
-        training.restore_training(accelerator, run_state, state, tensors)
-        accelerator.print(f"going on from {checkpoint}")
-    base_folder = Path(arguments.pretrained_model_name_or_path)
-    record = {
-        "base": arguments.pretrained_model_name_or_path,
-        "base_folder": str(base_folder.resolve()) if base_folder.is_dir() else None,
-        "revision": arguments.revision,
-        "prompt": PROMPT,
-        "scene": scene.name,
-        "settings": asdict(settings),
-        "versions": library_versions(),
-    }
-    fit(accelerator, pipeline, run_state, scene, settings, arguments, record, identity)
-    if accelerator.is_main_process:
-        write_results(output_dir, pipeline, record | {"steps": run_state.step})
-        if arguments.save_merged:
-            save_merged(output_dir, record["base_folder"] or record["base"], arguments.revision)
-        if api:
-            push_to_hub(api, output_dir, arguments.hub_model_id or output_dir.name, record)
-        print(f"wrote {output_dir / LORA_FILE}")
-    accelerator.end_training()
+    add_lora(pipeline, lora)
+    return training.prepare(accelerator, pipeline, settings)
 
 
 def fit(
@@ -305,7 +349,6 @@ def fit(
     settings: TrainingSettings,
     arguments: Namespace,
     record: dict[str, Any],
-    identity: dict[str, str],
 ) -> None:
     """Run the training loop with its logs, checkpoints and validations."""
     output_dir = Path(arguments.output_dir)
@@ -322,12 +365,11 @@ def fit(
             names = ("unet_learning_rate", "text_encoder_learning_rate")
             accelerator.log({"loss": loss} | dict(zip(names, rates, strict=True)), step=step)
         if accelerator.is_main_process and step % arguments.checkpointing_steps == 0:
-            state = training.training_state(accelerator, run_state)
             save_checkpoint(
                 output_dir,
                 step,
                 training.training_tensors(accelerator, run_state),
-                state | {"identity": identity, "settings": asdict(settings)},
+                training.training_state(accelerator, run_state),
                 lambda folder: write_results(folder, pipeline, record | {"steps": step}),
                 arguments.checkpoints_total_limit,
             )

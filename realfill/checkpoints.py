@@ -2,7 +2,7 @@
 
 `checkpoint-N/` holds the LoRA file and `realfill.json`, so that it samples like a finished
 training, `training.safetensors` (trainable parameters in fp32 and the optimizer's state) and
-`state.json` (step, schedule, what it was trained on, and the hashes of the other files). Random
+`state.json` (step, schedule, and the hashes of the other files). Random
 states are not kept: every step seeds its own, see `realfill.training.step_seed`.
 """
 
@@ -77,6 +77,7 @@ def save_checkpoint(
         write_tensors(temporary / TENSORS_FILE, tensors)
         hashes = {path.name: file_hash(path) for path in temporary.iterdir()}
         write_json(temporary / STATE_FILE, state | {"step": step, "files": hashes})
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged one that was passed over
     for old in list_checkpoints(output_dir)[limit:] if limit else ():
         shutil.rmtree(old)
 

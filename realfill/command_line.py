@@ -1,7 +1,8 @@
-"""What the scripts share on the command line: flags, quiet libraries, one clear line for mistakes."""
+"""What the scripts share on the command line: flags, quiet libraries, one line for mistakes."""
 
 import errno
 import os
+import re
 import sys
 import warnings
 from argparse import ArgumentParser
@@ -25,8 +26,8 @@ def quiet_libraries() -> None:
 
 
 def make_parser(description: str) -> ArgumentParser:
-    """Return a parser whose complaint is one line instead of the whole usage."""
-    parser = ArgumentParser(description=description)
+    """Return a parser whose complaint is one line; `@FILE` stands for the flags in FILE."""
+    parser = ArgumentParser(description=description, fromfile_prefix_chars="@")
     parser.error = lambda message: stop(f"{message} (--help lists the flags)")  # type: ignore
     return parser
 
@@ -46,9 +47,16 @@ def run(main: Callable[[], None]) -> None:
     except UserError as error:
         stop(str(error))
     except (OSError, SafetensorError) as error:
-        # safetensors writes with its own I/O and puts the system's words into its message.
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
+        if is_disk_full(error):
             stop("the disk is full: free some space and start again; nothing was left half-written")
         raise
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Say whether `error` came from a full disk, a spent quota, or a limit on file sizes."""
+    # safetensors does its own I/O and puts the system's error number into its message.
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    code = int(number[1]) if number else getattr(error, "errno", None)
+    return code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

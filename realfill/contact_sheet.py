@@ -11,6 +11,7 @@ SHEET = (1600, 1000)
 GAP, HEADING, CAPTION = 8, 56, 20
 BACKGROUND, INK, FAINT, HOLE = "#16181d", "#f2f3f5", "#a9b0bb", (255, 0, 170)
 SIDE_COLUMN = 300
+MOST_REFERENCES = 12
 
 
 def make_contact_sheet(
@@ -28,13 +29,13 @@ def make_contact_sheet(
     draw.text((SIDE_COLUMN + 2 * GAP, 18), f"{len(completions)} completions", INK, font(18))
     draw.text((SIDE_COLUMN + 190, 18), f"from {counts}", FAINT, font(18))
 
-    sources = [("target, hole marked", mark_hole(scene.target, scene.mask))]
+    wanted = [("target, hole marked", mark_hole(scene.target, scene.mask))]
     if truth is not None:
-        sources.append(("truth", truth))
-    shown = list(scene.references.items())[: 5 if truth is not None else 6]
-    sources += [(f"reference {name}", image) for name, image in shown]
-    column = (0, HEADING, SIDE_COLUMN + GAP, height)
-    draw_grid(sheet, sources, column)
+        wanted.append(("truth", truth))
+    references = [(f"reference {name}", image) for name, image in scene.references.items()]
+    split = HEADING + (height - HEADING) * len(wanted) // 4 + CAPTION
+    draw_grid(sheet, wanted, (0, HEADING, SIDE_COLUMN + GAP, split))
+    draw_grid(sheet, references[:MOST_REFERENCES], (0, split, SIDE_COLUMN + GAP, height))
     draw_grid(sheet, list(completions.items()), (SIDE_COLUMN + GAP, HEADING, width, height))
     return trim(sheet)
 
@@ -43,6 +44,8 @@ def draw_grid(
     sheet: Image.Image, items: Sequence[tuple[str, Image.Image]], box: tuple[int, int, int, int]
 ) -> None:
     """Draw captioned pictures into `box` (left, top, right, bottom), as large as they fit."""
+    if not items:
+        return
     left, top, right, bottom = box
     ratio = max(image.width / image.height for _, image in items)
 

@@ -4,10 +4,18 @@ import importlib.util
 from argparse import Namespace
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 
 from realfill.errors import UserError
 
 DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def start_process() -> PartialState:
+    """Join the other processes of the launch, if any, on the GPU where there is one."""
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    return PartialState(cpu=cpu)
 
 
 def cpu_has_bf16() -> bool:
@@ -51,4 +59,6 @@ def check_flags(arguments: Namespace, device: torch.device) -> None:
     }
     for package, wanted in needed.items():
         if wanted and importlib.util.find_spec(package) is None:
-            raise UserError(f"a flag needs {package}, which is not installed: pip install {package}")
+            raise UserError(
+                f"a flag needs {package}, which is not installed: pip install {package}"
+            )

@@ -11,6 +11,8 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 
+from realfill.errors import UserError
+
 UNET_TARGETS = ("to_k", "to_q", "to_v", "to_out.0")
 TEXT_ENCODER_TARGETS = ("k_proj", "q_proj", "v_proj", "out_proj")
 
@@ -27,22 +29,27 @@ class LoraSettings:
 
 
 def add_lora(pipeline: StableDiffusionInpaintPipeline, settings: LoraSettings) -> None:
-    """Freeze `pipeline` and add trainable fp32 LoRA layers to its UNet and text encoder."""
+    """Freeze `pipeline` and add trainable fp32 LoRA layers to its UNet and text encoder.
+
+    Raises `UserError` where the model has no modules of the names asked for.
+    """
     for model in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
         model.requires_grad_(False)
     for model, targets in (
         (pipeline.unet, settings.target_modules),
         (pipeline.text_encoder, TEXT_ENCODER_TARGETS),
     ):
-        model.add_adapter(
-            LoraConfig(
-                r=settings.rank,
-                lora_alpha=settings.alpha,
-                lora_dropout=settings.dropout,
-                bias=settings.bias,
-                target_modules=list(targets),
-            )
+        config = LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha,
+            lora_dropout=settings.dropout,
+            bias=settings.bias,
+            target_modules=list(targets),
         )
+        try:
+            model.add_adapter(config)
+        except ValueError as error:
+            raise UserError(f"--lora_target_modules {' '.join(targets)}: {error}") from None
     cast_training_params([pipeline.unet, pipeline.text_encoder], dtype=torch.float32)
 
 
@@ -53,16 +60,13 @@ def trainable(model: nn.Module) -> dict[str, Tensor]:
 
 def save_lora(pipeline: StableDiffusionInpaintPipeline, folder: Path) -> None:
     """Write the LoRA file that stock `load_lora_weights(folder)` reads, alpha included."""
-    models = {"unet": pipeline.unet, "text_encoder": pipeline.text_encoder}
-    layers = {
-        name: convert_state_dict_to_diffusers(get_peft_model_state_dict(model))
-        for name, model in models.items()
-    }
-    StableDiffusionInpaintPipeline.save_lora_weights(
-        folder,
-        unet_lora_layers=layers["unet"],
-        text_encoder_lora_layers=layers["text_encoder"],
-        # Without the metadata diffusers guesses alpha = rank when it loads.
-        unet_lora_adapter_metadata=models["unet"].peft_config["default"].to_dict(),
-        text_encoder_lora_adapter_metadata=models["text_encoder"].peft_config["default"].to_dict(),
-    )
+    parts = {}
+    for name in ("unet", "text_encoder"):
+        model = getattr(pipeline, name)
+        layers = get_peft_model_state_dict(model)
+        parts[f"{name}_lora_layers"] = convert_state_dict_to_diffusers(layers)
+        # Without the metadata diffusers takes alpha for the rank when it loads. The dropout must
+        # not come along: diffusers leaves it switched on, and pictures would differ by chance.
+        settings = model.peft_config["default"].to_dict() | {"lora_dropout": 0.0}
+        parts[f"{name}_lora_adapter_metadata"] = settings
+    StableDiffusionInpaintPipeline.save_lora_weights(folder, **parts)

@@ -195,6 +195,8 @@ def load_lora(pipeline: StableDiffusionInpaintPipeline, folder: Path) -> None:
         raise UserError(
             f"{folder / LORA_FILE}: damaged, or trained on another base ({first_line(error)})"
         ) from error
+    for model in (pipeline.unet, pipeline.text_encoder):
+        model.eval()  # a LoRA file may bring dropout, switched on
 
 
 def load_full_weights(

@@ -82,4 +82,3 @@ def push_to_hub(api: HfApi, folder: Path, repository: str, record: dict[str, Any
         (RECORD_FILE, folder / RECORD_FILE),
     ):
         api.upload_file(path_or_fileobj=content, path_in_repo=name, repo_id=identifier)
-

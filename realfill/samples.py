@@ -54,9 +54,7 @@ def upload_photos(scene: Scene, resolution: int, device: torch.device) -> Traini
     return TrainingPhotos(photos, shrink(scene.mask) > 0)
 
 
-def draw_batch(
-    scene: TrainingPhotos, count: int, size: int, generator: torch.Generator
-) -> Batch:
+def draw_batch(scene: TrainingPhotos, count: int, size: int, generator: torch.Generator) -> Batch:
     """Draw `count` samples with replacement: photo, resize, crop, mask and prompt of each."""
     device = scene.hole.device
     chosen = torch.randint(len(scene.photos), (count,), generator=generator).tolist()

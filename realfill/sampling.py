@@ -70,7 +70,13 @@ def complete(
             done_before = progress.n
             try:
                 images = sample(
-                    pipeline, photo, hole, [seed + index for index in batch], steps, settings, progress
+                    pipeline,
+                    photo,
+                    hole,
+                    [seed + index for index in batch],
+                    steps,
+                    settings,
+                    progress,
                 )
             except RuntimeError as error:
                 if batch_size == 1 or "memory" not in str(error):

@@ -1,9 +1,9 @@
 """Reading and checking a scene folder: references, target, mask, and the truth where it is known.
 
-    scene/ref/*              one or more photos
-    scene/target/target.*    the photo to complete
-    scene/target/mask.*      white (over 127) = to fill; same size as the target
-    scene/target/gt.*        the truth; only scoring and the contact sheet read it
+scene/ref/*              one or more photos
+scene/target/target.*    the photo to complete
+scene/target/mask.*      white (over 127) = to fill; same size as the target
+scene/target/gt.*        the truth; only scoring and the contact sheet read it
 """
 
 import hashlib
@@ -166,6 +166,12 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
         return Image.fromarray((np.asarray(image).astype(np.float32) / 257).round().astype("uint8"))
     if image.mode in ("I", "F"):
         values = np.asarray(image, dtype=np.float32)
-        top = 1.0 if image.mode == "F" and values.max() <= 1 else 255.0 if values.max() <= 255 else 65535.0
+        top = (
+            1.0
+            if image.mode == "F" and values.max() <= 1
+            else 255.0
+            if values.max() <= 255
+            else 65535.0
+        )
         return Image.fromarray((values.clip(0, top) * (255 / top)).round().astype("uint8"))
     return image

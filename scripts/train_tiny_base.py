@@ -34,9 +34,9 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from realfill.checkpoints import optimizer_tensors, restore_optimizer
 from realfill.files import write_json, write_tensors
 from realfill.masks import random_masks, random_rectangles
-from realfill.checkpoints import optimizer_tensors, restore_optimizer
 
 SIZE = 128
 """Native size: the side in pixels of the crops that the UNet sees."""
@@ -63,9 +63,7 @@ def load_photos(folder: Path) -> tuple[list[Tensor], list[Tensor]]:
     return training, testing
 
 
-def draw_crops(
-    photos: list[Tensor], count: int, size: int, generator: torch.Generator
-) -> Tensor:
+def draw_crops(photos: list[Tensor], count: int, size: int, generator: torch.Generator) -> Tensor:
     """Draw `count` random crops, `(count, 3, size, size)` in [-1, 1], half of them mirrored."""
 
     def below(limit: int) -> int:
@@ -137,7 +135,12 @@ def write_text_encoder(folder: Path) -> None:
     dropping, and LoRA on the text encoder take the same path as in the real base.
     """
     symbols = sorted(ByteLevel.alphabet())
-    tokens = [*symbols, *(symbol + "</w>" for symbol in symbols), "<|startoftext|>", "<|endoftext|>"]
+    tokens = [
+        *symbols,
+        *(symbol + "</w>" for symbol in symbols),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
     tokenizer_folder = folder / "tokenizer"
     tokenizer_folder.mkdir(parents=True, exist_ok=True)
     write_json(tokenizer_folder / "vocab.json", {token: i for i, token in enumerate(tokens)})

@@ -1,0 +1,49 @@
+# make demo: complete a photo with the embedded base model. make test: lint and tests.
+
+PYTHON ?= python3
+SCENE ?= yard
+
+ifeq ($(OS),Windows_NT)
+BIN := .venv/Scripts
+else
+BIN := .venv/bin
+endif
+LAUNCH := $(BIN)/accelerate launch --num_processes=1 --num_machines=1 --mixed_precision=no \
+	--dynamo_backend=no
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+.PHONY: demo test test-slow lint clean
+
+demo: .venv/installed
+	$(LAUNCH) train_realfill.py @data/demo.args --train_data_dir data/$(SCENE) \
+		--output_dir demo/$(SCENE)/model --resume_from_checkpoint latest
+	$(LAUNCH) infer.py --model_path demo/$(SCENE)/model --scene data/$(SCENE) \
+		--output_dir demo/$(SCENE)/completions --seed 0
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-slow: .venv/installed-for-tests
+	$(BIN)/python -m pytest -m slow -s
+
+lint: .venv/installed-for-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf .venv demo
+
+.venv/created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "Python 3.10 or newer is needed; name it: make PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/installed: requirements.txt constraints.txt .venv/created
+	@echo "Installing into .venv (several GB on Linux; a few minutes, once)"
+	$(INSTALL) --requirement requirements.txt
+	touch $@
+
+.venv/installed-for-tests: requirements-tests.txt requirements-benchmarks.txt .venv/installed
+	$(INSTALL) --requirement requirements-tests.txt
+	touch $@

@@ -1,0 +1,70 @@
+"""Small base models with random weights, in the real formats, for the tests."""
+
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionInpaintPipeline,
+    UNet2DConditionModel,
+)
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from scripts.train_tiny_base import write_text_encoder
+
+
+def make_base(
+    folder: Path,
+    *,
+    latent_channels: int = 4,
+    in_channels: int | None = None,
+    prediction_type: str = "epsilon",
+    seed: int = 0,
+) -> Path:
+    """Write a random inpainting pipeline of a few thousand weights and return its folder."""
+    write_text_encoder(folder / "text")
+    torch.manual_seed(seed)
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(8, 8, 16),
+        layers_per_block=1,
+        latent_channels=latent_channels,
+        norm_num_groups=4,
+        sample_size=64,
+        scaling_factor=0.7,
+    )
+    unet = UNet2DConditionModel(
+        sample_size=16,
+        in_channels=in_channels or 2 * latent_channels + 1,
+        out_channels=latent_channels,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        attention_head_dim=(1, 2),
+        cross_attention_dim=64,
+        norm_num_groups=8,
+        use_linear_projection=True,
+    )
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type=prediction_type,
+        clip_sample=False,
+        steps_offset=1,
+    )
+    pipeline = StableDiffusionInpaintPipeline(
+        vae=vae,
+        text_encoder=CLIPTextModel.from_pretrained(folder / "text" / "text_encoder"),
+        tokenizer=CLIPTokenizer.from_pretrained(folder / "text" / "tokenizer"),
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder / "base")
+    return folder / "base"

@@ -1,0 +1,166 @@
+"""Reading and checking scene folders."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from realfill.errors import UserError
+from realfill.scene import load_scene, load_truth, read_mask, read_photo
+from tests.conftest import draw_photo
+
+ORIENTATION = 0x0112
+
+
+def test_a_scene_is_read(scene_folder: Path) -> None:
+    scene = load_scene(scene_folder)
+    assert scene.name == "scene"
+    assert list(scene.references) == ["0.png", "1.png"]
+    assert scene.target.mode == "RGB"
+    assert scene.mask.getcolors() == [(9200, 0), (1600, 255)]
+    assert load_truth(scene_folder).getpixel((60, 50)) != (0, 0, 0)
+
+
+def test_truth_may_be_missing(scene_folder: Path) -> None:
+    (scene_folder / "target/gt.png").unlink()
+    assert load_truth(scene_folder) is None
+
+
+def test_many_references_of_any_format(scene_folder: Path) -> None:
+    for index, suffix in enumerate(("jpg", "webp", "tiff", "bmp", "jpeg")):
+        draw_photo(index + 9).save(scene_folder / "ref" / f"photo {index}.{suffix}")
+    assert len(load_scene(scene_folder).references) == 7
+
+
+def test_files_that_are_not_images_are_passed_over(
+    scene_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in (".DS_Store", "Thumbs.db", "notes.txt", "._0.png"):
+        (scene_folder / "ref" / name).write_bytes(b"\x00\x01 no image")
+    assert list(load_scene(scene_folder).references) == ["0.png", "1.png"]
+    said = capsys.readouterr().err.strip()
+    assert len(said.splitlines()) == 1
+    assert all(name in said for name in (".DS_Store", "Thumbs.db", "notes.txt", "._0.png"))
+
+
+def test_an_image_without_suffix_is_read(scene_folder: Path) -> None:
+    (scene_folder / "ref/0.png").rename(scene_folder / "ref/photo")
+    assert list(load_scene(scene_folder).references) == ["1.png", "photo"]
+
+
+def test_orientation_is_applied_to_target_and_mask_alike(scene_folder: Path) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    for name in ("target", "mask"):
+        path = scene_folder / "target" / f"{name}.png"
+        with Image.open(path) as image:
+            upright = image.copy()
+        upright.rotate(90, expand=True).save(path, exif=exif)
+    turned = load_scene(scene_folder)
+    assert turned.target.size == (120, 90)
+    assert turned.mask.getbbox() == (40, 30, 80, 70)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])
+def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    suffix = "tiff" if mode in ("CMYK", "YCbCr") else "png"
+    path = tmp_path / f"image.{suffix}"
+    white = Image.new("RGB", (64, 80), "white")
+    white.paste((0, 0, 0), (0, 0, 64, 40))
+    white.convert(mode).save(path)
+    pixels = np.asarray(read_photo(path)).astype(int)
+    assert pixels.shape == (80, 64, 3)
+    assert pixels[:38].max() <= 2
+    assert pixels[42:].min() >= 253
+
+
+def test_sixteen_bits_are_scaled_not_cut_off(tmp_path: Path) -> None:
+    levels = np.linspace(0, 65535, 64 * 64).reshape(64, 64)
+    Image.fromarray(levels.astype(np.uint16)).save(tmp_path / "deep.png")
+    pixels = np.asarray(read_photo(tmp_path / "deep.png"))[..., 0]
+    assert np.abs(pixels - levels / 257).max() <= 0.51
+
+
+def test_transparent_pixels_are_white_in_photos_and_known_in_masks(tmp_path: Path) -> None:
+    image = Image.new("RGBA", (64, 64), (255, 255, 255, 0))
+    image.paste((255, 255, 255, 255), (0, 0, 32, 64))
+    image.save(tmp_path / "image.png")
+    assert read_photo(tmp_path / "image.png").getcolors() == [(4096, (255, 255, 255))]
+    assert read_mask(tmp_path / "image.png").getbbox() == (0, 0, 32, 64)
+
+
+def test_the_mask_is_cut_at_127(tmp_path: Path) -> None:
+    image = Image.new("L", (64, 64), 127)
+    image.paste(128, (0, 0, 10, 64))
+    image.save(tmp_path / "mask.png")
+    assert read_mask(tmp_path / "mask.png").getcolors() == [(54 * 64, 0), (640, 255)]
+
+
+def corrupt(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def remove_folder(path: Path) -> None:
+    for file in path.iterdir():
+        file.unlink()
+    path.rmdir()
+
+
+BAD_SCENES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no ref": (lambda scene: remove_folder(scene / "ref"), r"ref: no such folder"),
+    "empty ref": (
+        lambda scene: [path.unlink() for path in (scene / "ref").iterdir()],
+        r"ref: no photos",
+    ),
+    "no target": (lambda scene: (scene / "target/target.png").unlink(), r"target\.png: no such"),
+    "no mask": (lambda scene: (scene / "target/mask.png").unlink(), r"mask\.png: no such"),
+    "two targets": (
+        lambda scene: draw_photo(0).save(scene / "target/target.jpg"),
+        r"target\.jpg and target\.png are both there",
+    ),
+    "mask of another size": (
+        lambda scene: Image.new("L", (90, 120), 255).save(scene / "target/mask.png"),
+        r"mask\.png: the mask is 90 x 120, target\.png is 120 x 90",
+    ),
+    "black mask": (
+        lambda scene: Image.new("L", (120, 90), 0).save(scene / "target/mask.png"),
+        r"mask\.png: the mask is all black",
+    ),
+    "white mask": (
+        lambda scene: Image.new("L", (120, 90), 255).save(scene / "target/mask.png"),
+        r"mask\.png: the mask is all white",
+    ),
+    "truncated target": (lambda scene: corrupt(scene / "target/target.png"), r"target\.png: damag"),
+    "truncated reference": (lambda scene: corrupt(scene / "ref/1.png"), r"1\.png: damaged"),
+    "text as image": (
+        lambda scene: (scene / "ref/1.png").write_text("no image"),
+        r"1\.png: damaged or not an image",
+    ),
+    "too small": (
+        lambda scene: draw_photo(0, 63, 200).save(scene / "ref/1.png"),
+        r"1\.png: 63 x 200 is too small",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_SCENES)
+def test_bad_scenes_are_refused(scene_folder: Path, fault: str) -> None:
+    spoil, message = BAD_SCENES[fault]
+    spoil(scene_folder)
+    with pytest.raises(UserError, match=message):
+        load_scene(scene_folder)
+
+
+def test_a_missing_scene_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        load_scene(tmp_path / "nowhere")
+
+
+def test_a_decompression_bomb_is_refused(
+    scene_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 120 * 90 // 2 - 1)
+    with pytest.raises(UserError, match=r"0\.png: too many pixels"):
+        load_scene(scene_folder)
