@@ -40,17 +40,31 @@ def parse_arguments() -> Namespace:
     add("--scene", type=Path, help="scene folder: gives the photo and the mask")
     add("--validation_image", type=Path, help="the photo, where no --scene is given")
     add("--validation_mask", type=Path, help="its mask: white = to fill")
-    add("--output_dir", type=Path, default=Path("test-infer"), help="(default: %(default)s)")
+    add(
+        "--output_dir",
+        type=Path,
+        default=Path("test-infer"),
+        help="folder for the completions (default: %(default)s)",
+    )
     add("--num_images", type=int, default=16, help="completions (default: %(default)s)")
     add("--seed", type=int, help="image i starts from seed + i (default: random, written down)")
     add("--batch_size", type=int, help="images at once (default: as many as fit)")
-    add("--scheduler", choices=sorted(SCHEDULERS), default="dpm", help="(default: %(default)s)")
+    add(
+        "--scheduler",
+        choices=sorted(SCHEDULERS),
+        default="dpm",
+        help="ddpm is the paper's (default: %(default)s)",
+    )
     steps = ", ".join(f"{name} {steps}" for name, (_, steps) in SCHEDULERS.items())
-    add("--num_inference_steps", type=int, help=f"(default: {steps})")
+    add("--num_inference_steps", type=int, help=f"steps of the scheduler (default: {steps})")
     add("--guidance_scale", type=float, default=1.0, help="1 is none (default: %(default)s)")
-    add("--prompt", help=f"(default: the one trained with, or {PROMPT!r})")
+    add("--prompt", help=f"prompt (default: the one trained with, or {PROMPT!r})")
     add("--resolution", type=int, help="working short side (default: the one trained with)")
-    add("--mixed_precision", choices=("no", "fp16", "bf16"), help="(default: the fastest safe one)")
+    add(
+        "--mixed_precision",
+        choices=("no", "fp16", "bf16"),
+        help="default: the fastest safe one here",
+    )
     add("--base_only", action="store_true", help="leave the adaptation out, for comparison")
     add("--pretrained_model_name_or_path", help="the base, where the record does not name it")
     add("--overwrite", action="store_true", help="replace completions made with other settings")

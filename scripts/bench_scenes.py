@@ -1,0 +1,111 @@
+"""Train and sample scenes with the demo's settings and print the PSNR inside the hole.
+
+python -m scripts.bench_scenes --scenes data/yard data/graf --work_dir work/bench-scenes
+
+Beside the completions with and without fine-tuning (same seeds) stand two ways to fill a hole
+that learn nothing: the mean colour of the known pixels, and OpenCV's Telea inpainting.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from realfill.files import write_json
+from realfill.scene import load_scene, load_truth
+
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes=1"]
+LAUNCH += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
+COLUMNS = ("mean colour", "Telea", "base only", "fine-tuned")
+
+
+def psnr_inside(image: np.ndarray, truth: np.ndarray, hole: np.ndarray) -> float:
+    """Return the PSNR in dB of uint8 `(H, W, 3)` images over the pixels of the bool `hole`."""
+    error = (image[hole].astype(np.float64) - truth[hole]) ** 2
+    return float(10 * np.log10(255**2 / error.mean()))
+
+
+def fill_without_learning(target: np.ndarray, hole: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the target filled with the mean of its known pixels and by Telea's method."""
+    mean = target.copy()
+    mean[hole] = target[~hole].mean(0).round()
+    telea = cv2.inpaint(target, hole.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+    return {"mean colour": mean, "Telea": telea}
+
+
+def run_script(*arguments: object) -> float:
+    """Run one of the scripts and return the seconds that it took."""
+    started = time.monotonic()
+    subprocess.run([*LAUNCH, *map(str, arguments)], check=True)
+    return time.monotonic() - started
+
+
+def score_folder(folder: Path, truth: np.ndarray, hole: np.ndarray) -> list[float]:
+    """Return the PSNR inside the hole of each completion in `folder`."""
+    images = [np.asarray(Image.open(folder / f"{index}.png")) for index in range(16)]
+    return [psnr_inside(image, truth, hole) for image in images]
+
+
+def bench_scene(scene_folder: Path, work: Path, train: list[str], infer: list[str]) -> dict:
+    """Train, sample with and without the adaptation, and score one scene."""
+    scene = load_scene(scene_folder)
+    truth = np.asarray(load_truth(scene_folder))
+    hole, target = np.asarray(scene.mask) > 127, np.asarray(scene.target)
+    folder = work / scene.name
+    model = ("--model_path", folder / "model", "--scene", scene_folder, "--seed", 0, *infer)
+    seconds = {
+        "training": run_script(
+            "train_realfill.py",
+            *train,
+            *("--train_data_dir", scene_folder, "--output_dir", folder / "model"),
+            *("--resume_from_checkpoint", "latest"),
+        ),
+        "sampling": run_script("infer.py", *model, "--output_dir", folder / "fine-tuned"),
+        "base only": run_script(
+            "infer.py", *model, "--base_only", "--output_dir", folder / "base-only"
+        ),
+    }
+    scores = {
+        name: [psnr_inside(image, truth, hole)]
+        for name, image in fill_without_learning(target, hole).items()
+    }
+    scores["base only"] = score_folder(folder / "base-only", truth, hole)
+    scores["fine-tuned"] = score_folder(folder / "fine-tuned", truth, hole)
+    return {"psnr": scores, "seconds": seconds}
+
+
+def main() -> None:
+    """Bench the scenes one after another and print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--scenes", type=Path, nargs="+", required=True, help="scene folders with a truth")
+    add("--work_dir", type=Path, default=Path("work/bench-scenes"), help="(default: %(default)s)")
+    add("--train_flags", default="@data/demo.args", help="for training, in one string")
+    add("--infer_flags", default="", help="for sampling, in one string")
+    arguments = parser.parse_args()
+    train, infer = arguments.train_flags.split(), arguments.infer_flags.split()
+    results = {}
+    for scene in arguments.scenes:
+        results[scene.name] = bench_scene(scene, arguments.work_dir, train, infer)
+        write_json(arguments.work_dir / "results.json", results)
+    print("| scene | " + " | ".join(COLUMNS) + " | gain |")
+    print("| --- |" + " ---: |" * (len(COLUMNS) + 1))
+    rows = {
+        name: [float(np.mean(result["psnr"][column])) for column in COLUMNS]
+        for name, result in results.items()
+    }
+    rows["**mean**"] = list(np.mean(list(rows.values()), axis=0))
+    for name, row in rows.items():
+        cells = [f"{value:.2f}" for value in row]
+        print(f"| {name} | " + " | ".join(cells) + f" | {row[3] - row[2]:+.2f} |")
+    print(json.dumps({name: result["seconds"] for name, result in results.items()}))
+
+
+if __name__ == "__main__":
+    main()
