@@ -131,6 +131,13 @@ def check_output(
     return missing
 
 
+def remove_completions(folder: Path) -> None:
+    """Remove the completions in `folder`, so that no old one passes for a new one."""
+    for path in folder.glob("*.png"):
+        if path.stem.isdigit():
+            path.unlink()
+
+
 def load_model(
     arguments: Namespace, state: PartialState
 ) -> tuple[StableDiffusionInpaintPipeline, dict[str, Any], str]:
@@ -166,6 +173,8 @@ def main() -> None:
     missing = check_output(arguments, previous, settings)
     state.wait_for_everyone()
     if state.is_main_process:
+        if arguments.overwrite:
+            remove_completions(arguments.output_dir)
         write_json(
             arguments.output_dir / RECORD_FILE,
             {

@@ -22,7 +22,7 @@ from realfill import training
 from realfill.checkpoints import (
     find_checkpoint,
     load_checkpoint,
-    remove_partial_checkpoints,
+    remove_partial_writes,
     save_checkpoint,
 )
 from realfill.command_line import make_parser, run
@@ -98,7 +98,12 @@ def parse_arguments() -> Namespace:
     add("lora_rank", "rank of the update matrices")
     add("lora_alpha", "scale of the updates, over the rank")
     add("lora_dropout", "dropout before the updates")
-    add("lora_bias", "biases to train", choices=("none", "all", "lora_only"))
+    add(
+        "lora_bias",
+        "only none: LoRA files hold no biases",
+        default="none",
+        choices=("none", "all", "lora_only"),
+    )
     names = " ".join(default["lora_target_modules"])
     add("lora_target_modules", f"adapted modules of the UNet (default: {names})", nargs="+")
 
@@ -138,6 +143,11 @@ def parse_arguments() -> Namespace:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             parser.error(f"--{name} must be 1 or more")
+    if arguments.lora_bias != "none":
+        parser.error(
+            f"--lora_bias {arguments.lora_bias}: trained biases cannot be kept, diffusers refuses "
+            "a LoRA file with biases; leave the flag out"
+        )
     return arguments
 
 
@@ -204,7 +214,7 @@ def choose_seed(arguments: Namespace, record: dict[str, Any]) -> int:
 def check_output(arguments: Namespace, output_dir: Path) -> Path | None:
     """Return the checkpoint to go on from. Refuses to train over another training."""
     require_writable(output_dir)
-    remove_partial_checkpoints(output_dir)
+    remove_partial_writes(output_dir)
     if arguments.resume_from_checkpoint:
         return find_checkpoint(output_dir, arguments.resume_from_checkpoint)
     if (output_dir / LORA_FILE).exists() or any(output_dir.glob("checkpoint-*")):
@@ -282,6 +292,8 @@ def main() -> None:
         base, DTYPES[accelerator.mixed_precision], arguments.revision, arguments.tokenizer_name
     )
     resolution = arguments.resolution or native_resolution(pipeline)
+    if resolution % pipeline.vae_scale_factor:
+        raise UserError(f"--resolution {resolution}: not a multiple of {pipeline.vae_scale_factor}")
     seed = choose_seed(arguments, read_record(checkpoint or output_dir))
     settings = make_settings(arguments, scene, resolution, accelerator, seed)
     record = {
@@ -334,7 +346,6 @@ def set_up(
         settings.lora_rank,
         settings.lora_alpha,
         settings.lora_dropout,
-        settings.lora_bias,
         settings.lora_target_modules,
     )
     add_lora(pipeline, lora)

@@ -92,10 +92,11 @@ def list_checkpoints(output_dir: Path) -> list[Path]:
     return [path for _, path in sorted(numbered, reverse=True)]
 
 
-def remove_partial_checkpoints(output_dir: Path) -> None:
+def remove_partial_writes(output_dir: Path) -> None:
     """Remove what a killed run was writing."""
-    for path in output_dir.glob(".checkpoint-*.partial"):
-        shutil.rmtree(path, ignore_errors=True)
+    for pattern in (".checkpoint-*", ".lora-*", ".merged-*"):
+        for path in output_dir.glob(pattern):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def find_checkpoint(output_dir: Path, requested: str) -> Path | None:

@@ -19,12 +19,11 @@ TEXT_ENCODER_TARGETS = ("k_proj", "q_proj", "v_proj", "out_proj")
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """Rank, alpha, dropout, which biases train, and the UNet's adapted modules by name."""
+    """Rank, alpha, dropout, and the UNet's adapted modules by name."""
 
     rank: int = 8
     alpha: int = 16
     dropout: float = 0.1
-    bias: str = "none"
     target_modules: tuple[str, ...] = UNET_TARGETS
 
 
@@ -43,7 +42,6 @@ def add_lora(pipeline: StableDiffusionInpaintPipeline, settings: LoraSettings) -
             r=settings.rank,
             lora_alpha=settings.alpha,
             lora_dropout=settings.dropout,
-            bias=settings.bias,
             target_modules=list(targets),
         )
         try:

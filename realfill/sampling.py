@@ -63,7 +63,9 @@ def complete(
     pipeline.vae.enable_slicing()
     batch_size = batch_size or default_batch_size(pipeline, size, len(indices))
     waiting = list(indices)
-    progress = tqdm(total=len(waiting) * steps, desc="sampling", unit="step", disable=quiet)
+    progress = tqdm(
+        total=len(waiting) * steps, desc="sampling", unit="step", disable=quiet or not waiting
+    )
     try:
         while waiting:
             batch = waiting[:batch_size]

@@ -94,8 +94,7 @@ def load_truth(folder: Path) -> Image.Image | None:
 
 def find_image(folder: Path, stem: str) -> Path:
     """Return the one image file `stem`.* in `folder`; raises `UserError` for none or several."""
-    suffixes = Image.registered_extensions()
-    found = sorted(path for path in folder.glob(f"{stem}.*") if path.suffix.lower() in suffixes)
+    found = sorted(path for path in folder.glob(f"{stem}.*") if has_image_suffix(path))
     if not found:
         raise UserError(f"{folder / stem}.png: no such file (nor in another image format)")
     if len(found) > 1:
@@ -104,9 +103,14 @@ def find_image(folder: Path, stem: str) -> Path:
     return found[0]
 
 
+def has_image_suffix(path: Path) -> bool:
+    """Say whether the suffix of `path` is that of a format that can be read."""
+    return Image.registered_extensions().get(path.suffix.lower()) in Image.OPEN
+
+
 def is_image(path: Path) -> bool:
     """Say whether `path` is an image by its content or claims to be one by its suffix."""
-    if path.suffix.lower() in Image.registered_extensions():
+    if has_image_suffix(path):
         return True
     try:
         with Image.open(path):

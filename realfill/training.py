@@ -59,7 +59,6 @@ class TrainingSettings:
     lora_rank: int = 8
     lora_alpha: int = 16
     lora_dropout: float = 0.1
-    lora_bias: str = "none"
     lora_target_modules: tuple[str, ...] = UNET_TARGETS
 
 

@@ -50,15 +50,13 @@ SIZE = 128
 STORED_SIZE = 160
 """Short side of the photos in memory: crops are drawn between SIZE and this, for several scales."""
 AUTOENCODER_CROP = 64
-HELD_OUT = 100
-"""The last so many `bsds-*` photos are never trained on."""
 PROMPTS = ("", "a photo", "a photo of sks")
 
 
-def load_photos(folder: Path) -> tuple[list[Tensor], list[Tensor]]:
+def load_photos(folder: Path, held_out_count: int) -> tuple[list[Tensor], list[Tensor]]:
     """Read all photos as uint8 `(3, H, W)` with a short side of 160 px: training, held out."""
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".png"))
-    held_out = set([path for path in paths if path.name.startswith("bsds-")][-HELD_OUT:])
+    held_out = set([path for path in paths if path.name.startswith("bsds-")][-held_out_count:])
     training, testing = [], []
     for path in tqdm(paths, desc="photos"):
         with Image.open(path) as opened:
@@ -391,7 +389,7 @@ def write_card(arguments: argparse.Namespace, photos: int, figures: dict[str, fl
     card = CARD.format(
         size=SIZE,
         photos=photos,
-        held_out=HELD_OUT,
+        held_out=arguments.held_out,
         data_note=arguments.data_note,
         hardware=arguments.hardware,
         training="\n".join(lines),
@@ -450,6 +448,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--output_dir", type=Path, default=Path("data/tiny-inpainting"), help="pipeline folder")
     add("--autoencoder_minutes", type=float, default=25, help="training time of the autoencoder")
     add("--unet_minutes", type=float, default=60, help="training time of the UNet")
+    add("--held_out", type=int, default=100, help="the last so many bsds-* are not trained on")
     add("--batch_size", type=int, default=16, help="crops a step")
     add("--evaluate", action="store_true", help="only measure and write the model card")
     add("--data_note", default="", help="a sentence on the photos and their licence, for the card")
@@ -460,7 +459,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Train what is not trained yet, write the pipeline, measure it, write its card."""
     arguments = parse_arguments()
-    training, held_out = load_photos(arguments.photos)
+    training, held_out = load_photos(arguments.photos, arguments.held_out)
     if not arguments.evaluate:
         train_pipeline(arguments, training)
     figures = evaluate(arguments.output_dir, held_out)

@@ -50,6 +50,8 @@ def test_an_output_folder_that_cannot_be_written(
         (["--resume_from_checkpoint", "checkpoint-9"], "no such checkpoint"),
         (["--train_batch_size", "0"], "must be 1 or more"),
         (["--max_train_steps", "many"], "invalid int value"),
+        (["--lora_bias", "all"], "refuses a LoRA file with biases"),
+        (["--resolution", "66"], "not a multiple of 4"),
         (["--no_such_flag"], "unrecognized arguments"),
         (["--lora_target_modules", "no_such_module"], "no_such_module"),
     ],

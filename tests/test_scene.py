@@ -37,7 +37,7 @@ def test_many_references_of_any_format(scene_folder: Path) -> None:
 def test_files_that_are_not_images_are_passed_over(
     scene_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in (".DS_Store", "Thumbs.db", "notes.txt", "._0.png"):
+    for name in (".DS_Store", "Thumbs.db", "notes.txt", "scan.pdf", "._0.png"):
         (scene_folder / "ref" / name).write_bytes(b"\x00\x01 no image")
     assert list(load_scene(scene_folder).references) == ["0.png", "1.png"]
     said = capsys.readouterr().err.strip()

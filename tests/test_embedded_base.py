@@ -1,0 +1,89 @@
+"""The embedded base model, the demo scenes and the demo's settings."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionInpaintPipeline
+from safetensors import safe_open
+
+from realfill.scene import load_scene, load_truth
+from tests.conftest import ROOT, draw_photo, environment, launch
+
+BASE = ROOT / "data" / "tiny-inpainting"
+
+
+def test_it_is_small_safe_and_half_precision() -> None:
+    files = [path for path in BASE.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 25e6
+    weights = [path for path in files if path.suffix == ".safetensors"]
+    assert len(weights) == 3
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".md", ".jpg"}
+    for path in weights:
+        with safe_open(path, "pt") as tensors:
+            kinds = {tensors.get_slice(key).get_dtype() for key in tensors.keys()}  # noqa: SIM118
+        assert kinds == {"F16"}
+
+
+def test_stock_diffusers_loads_it() -> None:
+    pipeline = StableDiffusionInpaintPipeline.from_pretrained(BASE, dtype=torch.float32)
+    assert pipeline.unet.config.in_channels == 9
+    assert pipeline.scheduler.config.prediction_type == "v_prediction"
+    tokens = pipeline.tokenizer("a photo of sks").input_ids
+    assert len(tokens) == len("aphotoofsks") + 2
+    assert pipeline.tokenizer.decode(tokens, skip_special_tokens=True).strip() == "a photo of sks"
+
+
+@pytest.mark.parametrize("name", ["yard", "graf"])
+def test_the_demo_scenes_are_whole(name: str) -> None:
+    scene = load_scene(ROOT / "data" / name)
+    truth = load_truth(ROOT / "data" / name)
+    assert truth.size == scene.target.size
+    assert min(truth.size) == 512
+
+
+def test_the_demo_in_a_few_steps(tmp_path: Path) -> None:
+    flags = ("--train_data_dir", "data/yard", "--output_dir", tmp_path / "model")
+    launch("train_realfill.py", "@data/demo.args", *flags, "--max_train_steps", 2)
+    flags = ("--model_path", tmp_path / "model", "--scene", "data/yard", "--seed", 0)
+    flags += ("--output_dir", tmp_path / "completions", "--num_images", 2)
+    printed = launch("infer.py", *flags, "--num_inference_steps", 2)
+    assert f"look at {tmp_path}/completions/contact_sheet.png" in printed
+
+
+@pytest.mark.slow
+def test_the_training_script_learns_resumes_and_leaves_a_pipeline(tmp_path: Path) -> None:
+    """Two minutes of training on drawn photos, stopped in the middle."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for index in range(24):
+        kind = "bsds" if index % 2 else "in"
+        draw_photo(index, 240, 180).save(photos / f"{kind}-{index}.jpg")
+
+    def run(autoencoder_minutes: float, unet_minutes: float) -> None:
+        flags = ("--photos", photos, "--work_dir", tmp_path / "work", "--held_out", 4)
+        minutes = ("--autoencoder_minutes", autoencoder_minutes, "--unet_minutes", unet_minutes)
+        subprocess.run(
+            [sys.executable, "-m", "scripts.train_tiny_base"]
+            + [str(flag) for flag in (*flags, *minutes, "--output_dir", tmp_path / "pipeline")],
+            cwd=ROOT,
+            env=environment(),
+            check=True,
+        )
+
+    run(0.5, 0.5)
+    run(0.8, 1.2)
+    for part in ("autoencoder", "unet"):
+        lines = (tmp_path / "work" / part / "log.jsonl").read_text().splitlines()
+        log = [json.loads(line) for line in lines]
+        assert log[-1]["loss"] < log[0]["loss"]
+        assert log[-1]["seconds"] > 40
+    card = (tmp_path / "pipeline" / "README.md").read_text()
+    assert "20 photos; 4 others were held out" in card
+    pipeline = StableDiffusionInpaintPipeline.from_pretrained(
+        tmp_path / "pipeline", dtype=torch.float32
+    )
+    assert pipeline.vae.config.scaling_factor > 0
