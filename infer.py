@@ -3,14 +3,12 @@
 accelerate launch infer.py --model_path OUTPUT --scene SCENE --output_dir RESULTS
 """
 
-import secrets
 from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 from diffusers import StableDiffusionInpaintPipeline
 from PIL import Image
 
@@ -28,6 +26,7 @@ from realfill.models import (
     read_record,
 )
 from realfill.results import library_versions
+from realfill.runs import choose_seed
 from realfill.sampling import SCHEDULERS, SamplingSettings, complete
 from realfill.scene import Scene, load_scene, load_target, load_truth
 
@@ -100,12 +99,7 @@ def settle(
         guidance_scale=arguments.guidance_scale,
         prompt=record.get("prompt", PROMPT) if arguments.prompt is None else arguments.prompt,
     )
-    seed = arguments.seed
-    if seed is None and not arguments.overwrite:
-        seed = previous.get("settings", {}).get("seed")
-    if seed is None:
-        seed = broadcast_object_list([secrets.randbelow(2**31)])[0]
-    return settings, seed
+    return settings, choose_seed(arguments.seed, {} if arguments.overwrite else previous)
 
 
 def check_output(

@@ -3,32 +3,23 @@
 accelerate launch train_realfill.py --train_data_dir SCENE --output_dir OUTPUT
 """
 
-import json
 import os
-import secrets
 from argparse import Namespace
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration, broadcast_object_list
+from accelerate.utils import ProjectConfiguration
 from diffusers import StableDiffusionInpaintPipeline
 from diffusers.optimization import SchedulerType
 
 from realfill import training
-from realfill.checkpoints import (
-    find_checkpoint,
-    load_checkpoint,
-    remove_partial_writes,
-    save_checkpoint,
-)
+from realfill.checkpoints import load_checkpoint, save_checkpoint
 from realfill.command_line import make_parser, run
 from realfill.devices import DTYPES, check_flags, choose_precision, start_process
 from realfill.errors import UserError
-from realfill.files import require_writable
 from realfill.lora import LoraSettings, add_lora
 from realfill.models import (
     DEFAULT_BASE,
@@ -46,10 +37,11 @@ from realfill.results import (
     save_merged,
     write_results,
 )
+from realfill.runs import check_output, choose_seed, is_finished, require_same
 from realfill.samples import upload_photos
-from realfill.sampling import SamplingSettings, complete
 from realfill.scene import Scene, load_scene
 from realfill.training import Training, TrainingSettings
+from realfill.validation import validate
 
 
 def parse_arguments() -> Namespace:
@@ -202,89 +194,13 @@ def make_settings(
     return TrainingSettings(**values)
 
 
-def choose_seed(arguments: Namespace, record: dict[str, Any]) -> int:
-    """Return the seed asked for, that of the training that goes on, or a new one for all."""
-    if arguments.seed is not None:
-        return arguments.seed
-    if record:
-        return record["settings"]["seed"]
-    return broadcast_object_list([secrets.randbelow(2**31)])[0]
-
-
-def check_output(arguments: Namespace, output_dir: Path) -> Path | None:
-    """Return the checkpoint to go on from. Refuses to train over another training."""
-    require_writable(output_dir)
-    remove_partial_writes(output_dir)
-    if arguments.resume_from_checkpoint:
-        return find_checkpoint(output_dir, arguments.resume_from_checkpoint)
-    if (output_dir / LORA_FILE).exists() or any(output_dir.glob("checkpoint-*")):
-        raise UserError(
-            f"{output_dir}: holds a training already; go on with --resume_from_checkpoint latest, "
-            "or choose another --output_dir"
-        )
-    return None
-
-
-def is_finished(output_dir: Path, record: dict[str, Any]) -> bool:
-    """Say whether `output_dir` holds just what this run would leave.
-
-    Raises `UserError` where it holds the result of another training.
-    """
-    previous = read_record(output_dir)
-    if not (output_dir / LORA_FILE).exists() or not previous:
-        return False
-    if previous == json.loads(json.dumps(record)):
-        return True
-    if not any(output_dir.glob("checkpoint-*")):
-        raise UserError(
-            f"{output_dir}: holds the result of another training and no checkpoint to go on from; "
-            "choose another --output_dir"
-        )
-    return False
-
-
-def validate(
-    accelerator: Accelerator,
-    pipeline: StableDiffusionInpaintPipeline,
-    scene: Scene,
-    settings: TrainingSettings,
-    count: int,
-    step: int,
-) -> None:
-    """Sample completions with the model in training and log them."""
-    pipeline.unet.eval()
-    pipeline.text_encoder.eval()
-    sampling = SamplingSettings(settings.resolution)
-    with accelerator.autocast():
-        images = [
-            image
-            for _, image in complete(
-                pipeline,
-                scene.target,
-                scene.mask,
-                range(count),
-                settings.seed,
-                sampling,
-                quiet=True,
-            )
-        ]
-    pipeline.unet.train()
-    pipeline.text_encoder.train()
-    for tracker in accelerator.trackers:
-        if tracker.name == "tensorboard":
-            pixels = np.stack([np.asarray(image) for image in images])
-            tracker.log_images({"validation": pixels}, step=step, dataformats="NHWC")
-        elif tracker.name == "wandb":
-            tracker.log_images({"validation": images}, step=step)
-
-
 def main() -> None:
     """Train and leave the LoRA file."""
     arguments = parse_arguments()
     output_dir = Path(arguments.output_dir)
     scene = load_scene(arguments.train_data_dir)
     accelerator = start_accelerator(arguments)
-    checkpoint = check_output(arguments, output_dir)
+    checkpoint = check_output(output_dir, arguments.resume_from_checkpoint)
     api = check_hub(arguments.hub_token) if arguments.push_to_hub else None
 
     base = arguments.pretrained_model_name_or_path
@@ -294,7 +210,7 @@ def main() -> None:
     resolution = arguments.resolution or native_resolution(pipeline)
     if resolution % pipeline.vae_scale_factor:
         raise UserError(f"--resolution {resolution}: not a multiple of {pipeline.vae_scale_factor}")
-    seed = choose_seed(arguments, read_record(checkpoint or output_dir))
+    seed = choose_seed(arguments.seed, read_record(checkpoint or output_dir))
     settings = make_settings(arguments, scene, resolution, accelerator, seed)
     record = {
         "base": base,
@@ -316,7 +232,7 @@ def main() -> None:
     run_state = set_up(accelerator, pipeline, settings, arguments)
     if checkpoint:
         state, tensors = load_checkpoint(checkpoint)
-        training.require_same(record, read_record(checkpoint), checkpoint)
+        require_same(record, read_record(checkpoint), checkpoint)
         training.restore_training(accelerator, run_state, state, tensors)
     fit(accelerator, pipeline, run_state, scene, settings, arguments, record)
     if accelerator.is_main_process:
@@ -386,8 +302,8 @@ def fit(
             )
         if arguments.num_validation_images and step % arguments.validation_steps == 0:
             if accelerator.is_main_process:
-                count = arguments.num_validation_images
-                validate(accelerator, pipeline, scene, settings, count, step)
+                shape = (settings.resolution, settings.seed, arguments.num_validation_images)
+                validate(accelerator, pipeline, scene, *shape, step)
             accelerator.wait_for_everyone()
 
     photos = upload_photos(scene, settings.resolution, accelerator.device)

@@ -1,10 +1,8 @@
 """Adapting a base model to one scene: the method of RealFill (arXiv 2309.16668, section 3.2)."""
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -299,20 +297,3 @@ def restore_training(
     if accelerator.scaler and state["scaler"]:
         accelerator.scaler.load_state_dict(state["scaler"])
     training.step = state["step"]
-
-
-def require_same(record: dict[str, Any], previous: dict[str, Any], checkpoint: Path) -> None:
-    """Raise `UserError` where a checkpoint was made by another training than this one."""
-    for thing, value in record["identity"].items():
-        if previous["identity"][thing] != value:
-            raise UserError(
-                f"{checkpoint}: was trained with another {thing}; use the one that it was trained "
-                "with, or another --output_dir"
-            )
-    for name, value in json.loads(json.dumps(record["settings"])).items():
-        saved = previous["settings"].get(name)
-        if name != "max_train_steps" and saved != value:
-            raise UserError(
-                f"{checkpoint}: was trained with --{name} {saved}, this run has {value}; "
-                "give the same, or another --output_dir"
-            )
