@@ -121,22 +121,22 @@ def is_image(path: Path) -> bool:
 
 def read_photo(path: Path) -> Image.Image:
     """Read an image of any mode, upright, as RGB; transparency becomes white."""
-    image = to_eight_bits(open_upright(path))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    return flatten(open_upright(path), "white").convert("RGB")
 
 
 def read_mask(path: Path) -> Image.Image:
     """Read a mask of any mode, upright, as L with 0 and 255 only; transparent means known."""
-    image = to_eight_bits(open_upright(path))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        black = Image.new("RGBA", image.size, "black")
-        image = Image.alpha_composite(black, image)
-    return image.convert("L").point(lambda value: 255 if value > 127 else 0)
+    image = flatten(open_upright(path), "black").convert("L")
+    return image.point(lambda value: 255 if value > 127 else 0)
+
+
+def flatten(image: Image.Image, background: str) -> Image.Image:
+    """Bring an image to eight bits a channel and put it on `background` where transparent."""
+    image = to_eight_bits(image)
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, background), image)
 
 
 def open_upright(path: Path) -> Image.Image:

@@ -145,6 +145,26 @@ def test_accumulation_is_the_mean_gradient_of_its_parts(
         torch.testing.assert_close(gradient, sum(parts) / 3, rtol=1e-4, atol=1e-7)
 
 
+def test_gradient_checkpointing_changes_memory_and_not_gradients(
+    scene_folder: Path, base_folder: Path
+) -> None:
+    photos = upload_photos(load_scene(scene_folder), 64, CPU)
+    gradients = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        _, run = make_training(base_folder)
+        if checkpointing:
+            run.unet.enable_gradient_checkpointing()
+            run.text_encoder.gradient_checkpointing_enable()
+        run.unet.train()
+        run.text_encoder.train()
+        batch = draw_batch(photos, 2, 64, generator())
+        loss = training.diffusion_loss(run, batch, generator(1))
+        gradients.append(torch.autograd.grad(loss, run.parameters()))
+    for plain, checkpointed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, checkpointed)
+
+
 def test_step_seeds_differ() -> None:
     seeds = {
         training.step_seed(seed, step, process, part)
