@@ -1,6 +1,7 @@
 """Which device and which precision: the only place that decides."""
 
 import importlib.util
+import os
 from argparse import Namespace
 
 import torch
@@ -15,7 +16,12 @@ DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 def start_process() -> PartialState:
     """Join the other processes of the launch, if any, on the GPU where there is one."""
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
-    return PartialState(cpu=cpu)
+    state = PartialState(cpu=cpu)
+    if cpu and torch.get_num_threads() == 1:
+        # accelerate launch sets one thread unless it is told otherwise; the cores are there.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        torch.set_num_threads(max(1, (cores or 1) // state.num_processes))
+    return state
 
 
 def cpu_has_bf16() -> bool:
