@@ -26,6 +26,7 @@ from realfill.models import (
     LORA_FILE,
     PROMPT,
     fingerprint,
+    first_line,
     load_base,
     native_resolution,
     read_record,
@@ -253,7 +254,7 @@ def set_up(
 ) -> Training:
     """Add the LoRA layers and bring everything to the device."""
     if arguments.enable_xformers_memory_efficient_attention:
-        pipeline.unet.enable_xformers_memory_efficient_attention()
+        enable_xformers(pipeline)
     if arguments.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
         pipeline.text_encoder.gradient_checkpointing_enable()
@@ -266,6 +267,18 @@ def set_up(
     )
     add_lora(pipeline, lora)
     return training.prepare(accelerator, pipeline, settings)
+
+
+def enable_xformers(pipeline: StableDiffusionInpaintPipeline) -> None:
+    """Use xformers' attention. Raises `UserError` where it was built for another torch."""
+    try:
+        pipeline.unet.enable_xformers_memory_efficient_attention()
+    except (ImportError, RuntimeError, NotImplementedError, ValueError) as error:
+        raise UserError(
+            "--enable_xformers_memory_efficient_attention: the installed xformers does not work "
+            f"here ({first_line(error)}); install one built for torch {torch.__version__}, or "
+            "leave the flag out"
+        ) from None
 
 
 def fit(
