@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from diffusers import StableDiffusionInpaintPipeline
 from diffusers.training_utils import cast_training_params
-from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
@@ -61,8 +60,9 @@ def save_lora(pipeline: StableDiffusionInpaintPipeline, folder: Path) -> None:
     parts = {}
     for name in ("unet", "text_encoder"):
         model = getattr(pipeline, name)
-        layers = get_peft_model_state_dict(model)
-        parts[f"{name}_lora_layers"] = convert_state_dict_to_diffusers(layers)
+        # In peft's own names: diffusers' converter renames attention layers only, and of a file
+        # with both kinds of names its loader drops one without an error.
+        parts[f"{name}_lora_layers"] = get_peft_model_state_dict(model)
         # Without the metadata diffusers takes alpha for the rank when it loads. The dropout must
         # not come along: diffusers leaves it switched on, and pictures would differ by chance.
         settings = model.peft_config["default"].to_dict() | {"lora_dropout": 0.0}
