@@ -21,7 +21,7 @@ from tests.bases import make_base
 from tests.conftest import LAUNCH, ROOT, environment, launch, train_flags, write_scene
 
 LORA = "pytorch_lora_weights.safetensors"
-UP = ".up.weight"
+UP = ".lora_B."
 """In the names of the matrices that start as zero."""
 
 

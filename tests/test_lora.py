@@ -1,0 +1,46 @@
+"""The LoRA file holds every layer that was trained, under names that stock diffusers loads."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionInpaintPipeline
+
+from realfill.lora import UNET_TARGETS, LoraSettings, add_lora, save_lora, trainable
+from realfill.models import load_base
+
+
+@pytest.mark.parametrize("more", [(), ("conv1", "conv2"), ("proj_in", "ff.net.2")])
+def test_what_was_trained_is_what_stock_diffusers_loads(
+    base_folder: Path, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    trained = load_base(str(base_folder), torch.float32)
+    add_lora(trained, LoraSettings(4, 12, 0.5, UNET_TARGETS + more))
+    layers = {**trainable(trained.unet), **trainable(trained.text_encoder)}
+    with torch.no_grad():
+        for value in layers.values():
+            value.add_(0.1 * torch.randn_like(value))
+    save_lora(trained, tmp_path)
+
+    stock = StableDiffusionInpaintPipeline.from_pretrained(base_folder, dtype=torch.float32)
+    stock.load_lora_weights(tmp_path)
+    loaded = [
+        name
+        for model in (stock.unet, stock.text_encoder)
+        for name, _ in model.named_parameters()
+        if ".lora_" in name
+    ]
+    assert len(loaded) == len(layers)
+    latents, embedding = torch.randn(1, 9, 16, 16), torch.randn(1, 4, 64)
+    tokens = torch.tensor([[512, 1, 2, 513]])
+    trained.unet.eval()
+    trained.text_encoder.eval()
+    with torch.no_grad():
+        for first, second in (
+            (
+                trained.unet(latents, 5, embedding).sample,
+                stock.unet(latents, 5, embedding).sample,
+            ),
+            (trained.text_encoder(tokens)[0], stock.text_encoder(tokens)[0]),
+        ):
+            assert torch.equal(first, second)
