@@ -52,7 +52,7 @@ def complete(
     """Yield `(index, completion)`: RGB in the target's size, blended into it.
 
     Completion i starts from noise drawn with `seed + i` alone, whatever the batch. A batch that
-    does not fit into memory is halved. `pipeline` keeps its own scheduler.
+    does not fit into memory is halved. `pipeline` is left as it was.
     """
     size = working_size(target.size, settings.resolution, pipeline.vae_scale_factor)
     photo, hole = resize(target, size), shrink_mask(grow(mask), size)
@@ -60,6 +60,7 @@ def complete(
     steps = settings.num_inference_steps or default_steps
     trained_scheduler = pipeline.scheduler
     pipeline.scheduler = scheduler_class.from_config(trained_scheduler.config)
+    sliced_before = pipeline.vae.use_slicing
     pipeline.vae.enable_slicing()
     batch_size = batch_size or default_batch_size(pipeline, size, len(indices))
     waiting = list(indices)
@@ -94,6 +95,8 @@ def complete(
     finally:
         progress.close()
         pipeline.scheduler = trained_scheduler
+        # Left on by a validation, it would encode the rest of the training one crop at a time.
+        pipeline.vae.use_slicing = sliced_before
 
 
 @torch.no_grad()

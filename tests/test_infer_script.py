@@ -207,6 +207,17 @@ def test_completions_do_not_depend_on_the_batch(
     assert np.abs(together[1] - together[2]).max() > 2
 
 
+def test_sampling_leaves_the_pipeline_as_it_was(base_folder: Path, scene_folder: Path) -> None:
+    """A training that validates goes on with the same autoencoder and scheduler."""
+    scene = load_scene(scene_folder)
+    pipeline = load_base(str(base_folder), torch.float32)
+    scheduler, slicing = pipeline.scheduler, pipeline.vae.use_slicing
+    settings = SamplingSettings(64, num_inference_steps=1)
+    list(complete(pipeline, scene.target, scene.mask, range(2), 0, settings, quiet=True))
+    assert pipeline.scheduler is scheduler
+    assert pipeline.vae.use_slicing == slicing
+
+
 def test_a_batch_that_does_not_fit_is_halved(base_folder: Path, scene_folder: Path) -> None:
     """A UNet that has memory for two images stands for the small device."""
     scene = load_scene(scene_folder)
