@@ -111,7 +111,7 @@ def parse_arguments() -> Namespace:
     add("wandb_project_name", "project on Weights & Biases", default="realfill")
     add("wandb_key", "API key; 'wandb login' or WANDB_API_KEY is safer", default=None)
 
-    switch("gradient_checkpointing", "less memory, a third more time")
+    switch("gradient_checkpointing", "less memory, more time")
     switch("enable_xformers_memory_efficient_attention", "xformers attention (NVIDIA GPU)")
     switch("allow_tf32", "TF32 matrix products on Ampere GPUs and newer")
     switch("save_merged", "also write the whole pipeline with the layers merged in")
