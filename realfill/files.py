@@ -46,12 +46,10 @@ def write_image(path: Path, image: Image.Image) -> None:
         image.save(temporary)
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict | None = None) -> None:
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write `tensors` to `path` as safetensors."""
     with appears_whole(path) as temporary:
-        save_file(
-            {name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata
-        )
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
 
 
 def require_writable(folder: Path) -> None:

@@ -52,17 +52,17 @@ def score_folder(folder: Path, truth: np.ndarray, hole: np.ndarray) -> list[floa
     return [psnr_inside(image, truth, hole) for image in images]
 
 
-def bench_scene(scene_folder: Path, work: Path, train: list[str], infer: list[str]) -> dict:
+def bench_scene(scene_folder: Path, work: Path) -> dict:
     """Train, sample with and without the adaptation, and score one scene."""
     scene = load_scene(scene_folder)
     truth = np.asarray(load_truth(scene_folder))
     hole, target = np.asarray(scene.mask) > 127, np.asarray(scene.target)
     folder = work / scene.name
-    model = ("--model_path", folder / "model", "--scene", scene_folder, "--seed", 0, *infer)
+    model = ("--model_path", folder / "model", "--scene", scene_folder, "--seed", 0)
     seconds = {
         "training": run_script(
             "train_realfill.py",
-            *train,
+            "@data/demo.args",
             *("--train_data_dir", scene_folder, "--output_dir", folder / "model"),
             *("--resume_from_checkpoint", "latest"),
         ),
@@ -86,13 +86,10 @@ def main() -> None:
     add = parser.add_argument
     add("--scenes", type=Path, nargs="+", required=True, help="scene folders with a truth")
     add("--work_dir", type=Path, default=Path("work/bench-scenes"), help="(default: %(default)s)")
-    add("--train_flags", default="@data/demo.args", help="for training, in one string")
-    add("--infer_flags", default="", help="for sampling, in one string")
     arguments = parser.parse_args()
-    train, infer = arguments.train_flags.split(), arguments.infer_flags.split()
     results = {}
     for scene in arguments.scenes:
-        results[scene.name] = bench_scene(scene, arguments.work_dir, train, infer)
+        results[scene.name] = bench_scene(scene, arguments.work_dir)
         write_json(arguments.work_dir / "results.json", results)
     print("| scene | " + " | ".join(COLUMNS) + " | gain |")
     print("| --- |" + " ---: |" * (len(COLUMNS) + 1))

@@ -72,18 +72,14 @@ def test_flags_that_cannot_be_had(
     assert not list(output.rglob("*.safetensors"))
 
 
-def test_a_hub_that_cannot_be_reached(
-    scene_folder: Path, tmp_path: Path, refuse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+def test_a_hub_that_cannot_be_reached(scene_folder: Path, tmp_path: Path) -> None:
     flags = train_flags(
         scene_folder, Path("stabilityai/stable-diffusion-2-inpainting"), tmp_path / "output"
     )
-    environment_offline = environment() | {"HF_HUB_CACHE": str(tmp_path / "cache")}
     result = subprocess.run(
         [sys.executable, *map(str, flags)],
         cwd=ROOT,
-        env=environment_offline,
+        env=environment() | {"HF_HUB_CACHE": str(tmp_path / "cache")},
         capture_output=True,
         text=True,
         timeout=120,
