@@ -158,8 +158,9 @@ def load_adapted(
         if not base_only:
             load_lora(pipeline, folder)
     elif (folder / "model_index.json").is_file() or not folder.is_dir():
-        unadapted = base or record.get("base_folder") or record.get("base") or model_path
-        pipeline = load_base(unadapted if base_only else model_path, dtype)
+        if base_only and (base or record):
+            model_path = base or recorded_base(folder, record)
+        pipeline = load_base(model_path, dtype)
     elif (folder / "unet").is_dir() and (folder / "text_encoder").is_dir():
         pipeline = load_base(base or DEFAULT_BASE, dtype)
         if not base_only:

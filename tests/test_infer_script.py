@@ -13,7 +13,7 @@ from diffusers import DPMSolverMultistepScheduler, StableDiffusionInpaintPipelin
 from PIL import Image
 
 from realfill.blending import composite, feather, grow, resize, shrink_mask
-from realfill.models import load_base
+from realfill.models import fingerprint, load_adapted, load_base
 from realfill.sampling import SamplingSettings, complete
 from realfill.scene import load_scene
 from tests.conftest import ROOT, draw_photo, environment, launch
@@ -185,6 +185,17 @@ def move_merged(output: Path, folder: Path) -> Path:
         shutil.copytree(output / part, folder / part)
     shutil.copy(output / "model_index.json", folder)
     return folder
+
+
+def test_base_only_finds_the_base_of_a_merged_pipeline(
+    trained: tuple[Path, Path], base_folder: Path, tmp_path: Path
+) -> None:
+    merged = move_merged(trained[1], tmp_path / "merged")
+    shutil.copy(trained[1] / "realfill.json", merged)
+    pipeline, _ = load_adapted(str(merged), torch.float32, base_only=True)
+    assert fingerprint(pipeline) == fingerprint(load_base(str(base_folder), torch.float32))
+    pipeline, _ = load_adapted(str(merged), torch.float32)
+    assert fingerprint(pipeline) != fingerprint(load_base(str(base_folder), torch.float32))
 
 
 @pytest.mark.parametrize("scheduler", ["dpm", "ddim", "ddpm"])
