@@ -1,6 +1,7 @@
 """What the scripts share on the command line: flags, quiet libraries, one line for mistakes."""
 
 import errno
+import importlib
 import os
 import re
 import sys
@@ -8,17 +9,16 @@ import warnings
 from argparse import ArgumentParser
 from collections.abc import Callable
 
-from diffusers.utils import logging as diffusers_logging
 from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
-from transformers.utils import logging as transformers_logging
 
 from realfill.errors import UserError
 
 
 def quiet_libraries() -> None:
     """Leave the screen to the script's own lines and its progress bar."""
-    for logging in (diffusers_logging, transformers_logging):
+    for library in {"diffusers", "transformers"} & set(sys.modules):  # importing takes seconds
+        logging = importlib.import_module(f"{library}.utils.logging")
         logging.set_verbosity_error()
         logging.disable_progress_bar()
     hub_logging.set_verbosity_error()

@@ -1,0 +1,104 @@
+"""Rank completions by their correspondences with the references; add the best to the references.
+
+accelerate launch loftr_ranking.py --source_dir RESULTS --scene SCENE --rank_only
+"""
+
+from argparse import Namespace
+from pathlib import Path
+
+from PIL import Image
+
+from realfill.command_line import make_parser, run
+from realfill.devices import start_process
+from realfill.errors import UserError
+from realfill.files import require_writable
+from realfill.matching import MATCHERS, choose_matcher
+from realfill.ranking import COUNTS
+from realfill.scene import find_image, load_references, load_target
+from realfill.seed_selection import (
+    RANKING_FILE,
+    add_best,
+    added_before,
+    find_completions,
+    rank_folder,
+)
+
+
+def parse_arguments() -> Namespace:
+    """Parse the command line; the names are the seed implementation's, with _ or with -."""
+    parser = make_parser("Rank completions by their correspondences with the references.")
+
+    def add(name: str, help: str, **options: object) -> None:
+        spellings = dict.fromkeys((f"--{name.replace('_', '-')}", f"--{name}"))
+        parser.add_argument(*spellings, help=help, **options)
+
+    add("source_dir", "folder of the completions 0.png, 1.png, …", type=Path, required=True)
+    add("scene", "scene folder: gives the references and the mask", type=Path)
+    add("ref_dir", "folder of the references, where not the scene's", type=Path)
+    add("mask", "white = the hole, where not the scene's", type=Path)
+    add("rank_only", "only rank, add nothing to the references", action="store_true")
+    add("target_count", "references that there are to be with the best added", type=int)
+    add("matcher", "auto: LoFTR where its weights can be had", choices=MATCHERS, default="auto")
+    add("count", "what counts (default: geometric; whole without a mask)", choices=COUNTS)
+    add("conf_threshold", "least confidence (default: LoFTR 0.9, SIFT 0.2)", type=float)
+    add("model_type", "LoFTR's weights", choices=("outdoor", "indoor"), default="outdoor")
+    add("loftr_weights", "LoFTR's checkpoint, where it is not to be downloaded", type=Path)
+    add("ranking_output_file", "in the folder of the completions", default=RANKING_FILE)
+    arguments = parser.parse_args()
+    if not arguments.rank_only and arguments.target_count is None:
+        parser.error("give --rank_only, or --target_count to add the best to the references")
+    if arguments.scene is None and arguments.ref_dir is None:
+        parser.error("give --scene or --ref_dir")
+    return arguments
+
+
+def read_mask_of(arguments: Namespace, completion: Path) -> Image.Image | None:
+    """Read the mask, if there is one, and check that it fits the completions."""
+    path = arguments.mask
+    if path is None and arguments.scene:
+        path = find_image(arguments.scene / "target", "mask")
+    if path:
+        return load_target(completion, path)[1]
+    if arguments.count in ("geometric", "hole"):
+        raise UserError(f"--count {arguments.count} needs to know the hole: give --mask or --scene")
+    return None
+
+
+def main() -> None:
+    """Write the ranking file and ranking.png, and copy the best."""
+    arguments = parse_arguments()
+    completions = find_completions(arguments.source_dir)
+    reference_folder = arguments.ref_dir or arguments.scene / "ref"
+    references = load_references(reference_folder)
+    for path in added_before(completions, reference_folder).values():
+        del references[path.name]  # a completion has all its correspondences with its own copy
+    mask = read_mask_of(arguments, completions[0])
+    require_writable(arguments.source_dir)
+    state = start_process()
+    count = arguments.count or ("geometric" if mask else "whole")
+    if not mask:
+        state.print("counting over the whole image; --mask or --scene gives the hole")
+    matcher = choose_matcher(
+        arguments.matcher, arguments.model_type, arguments.loftr_weights, state
+    )
+    output = arguments.source_dir / arguments.ranking_output_file
+    ranked = rank_folder(
+        completions,
+        references,
+        mask,
+        matcher,
+        count,
+        arguments.conf_threshold,
+        state,
+        output,
+        reference_folder,
+    )
+    state.print(f"best: {ranked[0]}; wrote {output}")
+    if state.is_main_process and not arguments.rank_only:
+        for path in add_best(ranked, reference_folder, arguments.target_count):
+            print(f"added {path}")
+    state.destroy_process_group()
+
+
+if __name__ == "__main__":
+    run(main)
