@@ -18,7 +18,7 @@ demo: .venv/installed
 	$(LAUNCH) train_realfill.py @data/demo.args --train_data_dir data/$(SCENE) \
 		--output_dir demo/$(SCENE)/model --resume_from_checkpoint latest
 	$(LAUNCH) infer.py --model_path demo/$(SCENE)/model --scene data/$(SCENE) \
-		--output_dir demo/$(SCENE)/completions --seed 0
+		--output_dir demo/$(SCENE)/completions --seed 0 --rank sift
 
 test: lint
 	$(BIN)/python -m pytest

@@ -3,6 +3,7 @@
 accelerate launch infer.py --model_path OUTPUT --scene SCENE --output_dir RESULTS
 """
 
+import shutil
 from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +17,8 @@ from realfill.command_line import make_parser, run
 from realfill.contact_sheet import make_contact_sheet
 from realfill.devices import DTYPES, choose_precision, start_process
 from realfill.errors import UserError
-from realfill.files import require_writable, write_image, write_json
+from realfill.files import appears_whole, require_writable, write_image, write_json
+from realfill.matching import MATCHERS, choose_matcher
 from realfill.models import (
     PROMPT,
     RECORD_FILE,
@@ -29,10 +31,13 @@ from realfill.results import library_versions
 from realfill.runs import choose_seed
 from realfill.sampling import SCHEDULERS, SamplingSettings, complete
 from realfill.scene import Scene, load_scene, load_target, load_truth
+from realfill.seed_selection import RANKING_FILE, SHEET_FILE, rank_folder
+
+BEST_FILE = "best.png"
 
 
-def parse_arguments() -> Namespace:
-    """Parse the command line."""
+def parse_arguments(argv: list[str] | None) -> Namespace:
+    """Parse `argv`, or the command line."""
     parser = make_parser("Sample completions of a photo with a trained model.")
     add = parser.add_argument
     add("--model_path", required=True, help="what train_realfill.py left, or a base")
@@ -67,7 +72,16 @@ def parse_arguments() -> Namespace:
     add("--base_only", action="store_true", help="leave the adaptation out, for comparison")
     add("--pretrained_model_name_or_path", help="the base, where the record does not name it")
     add("--overwrite", action="store_true", help="replace completions made with other settings")
-    arguments = parser.parse_args()
+    add(
+        "--rank",
+        nargs="?",
+        choices=MATCHERS,
+        const="auto",
+        help="rank the completions with this matcher (auto: LoFTR where its weights can be had)",
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.rank and arguments.scene is None:
+        parser.error("--rank needs references: give --scene, or use loftr_ranking.py")
     if arguments.scene is None and not (arguments.validation_image and arguments.validation_mask):
         parser.error("give --scene, or --validation_image and --validation_mask")
     for name in ("num_images", "batch_size", "num_inference_steps", "resolution"):
@@ -126,10 +140,11 @@ def check_output(
 
 
 def remove_completions(folder: Path) -> None:
-    """Remove the completions in `folder`, so that no old one passes for a new one."""
+    """Remove the completions in `folder` and their ranking, so that no old one passes for new."""
     for path in folder.glob("*.png"):
-        if path.stem.isdigit():
+        if path.stem.isdigit() or path.name in (BEST_FILE, SHEET_FILE):
             path.unlink()
+    (folder / RANKING_FILE).unlink(missing_ok=True)
 
 
 def load_model(
@@ -149,9 +164,9 @@ def load_model(
     return pipeline.to(state.device), record, precision
 
 
-def main() -> None:
-    """Write 0.png, 1.png, …, realfill.json and contact_sheet.png."""
-    arguments = parse_arguments()
+def main(argv: list[str] | None = None) -> None:
+    """Write 0.png, 1.png, …, realfill.json and contact_sheet.png; ranked, best.png too."""
+    arguments = parse_arguments(argv)
     scene, truth = read_photos(arguments)
     require_writable(arguments.output_dir)
     state = start_process()
@@ -192,19 +207,39 @@ def main() -> None:
         ):
             write_image(arguments.output_dir / f"{index}.png", image)
     state.wait_for_everyone()
+    best = rank(arguments, scene, state) if arguments.rank else None
     if state.is_main_process:
-        write_contact_sheet(arguments, scene, truth)
+        write_contact_sheet(arguments, scene, truth, best)
     state.destroy_process_group()
 
 
-def write_contact_sheet(arguments: Namespace, scene: Scene, truth: Image.Image | None) -> None:
+def rank(arguments: Namespace, scene: Scene, state: PartialState) -> str:
+    """Rank the completions, copy the best one to best.png, and return its label."""
+    ranked = rank_folder(
+        [arguments.output_dir / f"{index}.png" for index in range(arguments.num_images)],
+        scene.references,
+        scene.mask,
+        choose_matcher(arguments.rank, "outdoor", None, state),
+        state,
+        reference_folder=arguments.scene / "ref",
+    )
+    if state.is_main_process:
+        with appears_whole(arguments.output_dir / BEST_FILE) as temporary:
+            shutil.copyfile(ranked[0], temporary)
+        print(f"best: {ranked[0].name}, copied to {arguments.output_dir / BEST_FILE}")
+    return ranked[0].stem
+
+
+def write_contact_sheet(
+    arguments: Namespace, scene: Scene, truth: Image.Image | None, best: str | None
+) -> None:
     """Draw contact_sheet.png from the completions in the output folder."""
     completions = {}
     for index in range(arguments.num_images):
         with Image.open(arguments.output_dir / f"{index}.png") as image:
             completions[str(index)] = image.convert("RGB")
     path = arguments.output_dir / "contact_sheet.png"
-    write_image(path, make_contact_sheet(scene, completions, truth))
+    write_image(path, make_contact_sheet(scene, completions, truth, best))
     print(f"wrote {len(completions)} completions; look at {path}")
 
 

@@ -81,19 +81,18 @@ def main() -> None:
     matcher = choose_matcher(
         arguments.matcher, arguments.model_type, arguments.loftr_weights, state
     )
-    output = arguments.source_dir / arguments.ranking_output_file
     ranked = rank_folder(
         completions,
         references,
         mask,
         matcher,
-        count,
-        arguments.conf_threshold,
         state,
-        output,
-        reference_folder,
+        reference_folder=reference_folder,
+        count=count,
+        threshold=arguments.conf_threshold,
+        ranking_file=arguments.ranking_output_file,
     )
-    state.print(f"best: {ranked[0]}; wrote {output}")
+    state.print(f"best: {ranked[0]}; wrote {arguments.source_dir / arguments.ranking_output_file}")
     if state.is_main_process and not arguments.rank_only:
         for path in add_best(ranked, reference_folder, arguments.target_count):
             print(f"added {path}")

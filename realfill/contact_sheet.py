@@ -10,16 +10,20 @@ SHEET = (1600, 1000)
 """Largest width and height in pixels: it fits a screen without scrolling."""
 GAP, HEADING, CAPTION = 8, 56, 20
 BACKGROUND, INK, FAINT, HOLE = "#16181d", "#f2f3f5", "#a9b0bb", (255, 0, 170)
+MARK = "#39ff88"
 SIDE_COLUMN = 300
 MOST_REFERENCES = 12
 
 
 def make_contact_sheet(
-    scene: Scene, completions: dict[str, Image.Image], truth: Image.Image | None
+    scene: Scene,
+    completions: dict[str, Image.Image],
+    truth: Image.Image | None,
+    best: str | None = None,
 ) -> Image.Image:
     """Draw the references, the target with its hole, the truth, and the labelled completions.
 
-    Returns an RGB picture of at most 1600 x 1000 pixels.
+    The completion `best` is framed. Returns an RGB picture of at most 1600 x 1000 pixels.
     """
     width, height = SHEET
     sheet = Image.new("RGB", SHEET, BACKGROUND)
@@ -36,7 +40,11 @@ def make_contact_sheet(
     split = HEADING + (height - HEADING) * len(wanted) // 4 + CAPTION
     draw_grid(sheet, wanted, (0, HEADING, SIDE_COLUMN + GAP, split))
     draw_grid(sheet, references[:MOST_REFERENCES], (0, split, SIDE_COLUMN + GAP, height))
-    draw_grid(sheet, list(completions.items()), (SIDE_COLUMN + GAP, HEADING, width, height))
+    labelled = [
+        (f"{label}: best", frame(image)) if label == best else (label, image)
+        for label, image in completions.items()
+    ]
+    draw_grid(sheet, labelled, (SIDE_COLUMN + GAP, HEADING, width, height))
     return trim(sheet)
 
 
@@ -66,6 +74,13 @@ def draw_grid(
         picture = image.copy()
         picture.thumbnail((width, height), Image.Resampling.LANCZOS)
         sheet.paste(picture, (x, y + CAPTION))
+
+
+def frame(image: Image.Image) -> Image.Image:
+    """Draw a frame over the border of an image."""
+    framed = image.copy()
+    ImageDraw.Draw(framed).rectangle((0, 0, *image.size), outline=MARK, width=max(image.size) // 50)
+    return framed
 
 
 def mark_hole(target: Image.Image, mask: Image.Image) -> Image.Image:

@@ -38,10 +38,10 @@ def choose_matcher(
         # One process downloads, the others find what it left.
         with state.main_process_first():
             return Loftr(model_type, weights, state.device)
-    except UserError as error:
+    except UserError:
         if name == "loftr" or weights:
             raise
-        state.print(f"matching with SIFT: {error}")
+        state.print("LoFTR's weights are not here and the model hub cannot be reached: using SIFT")
         return Sift()
 
 

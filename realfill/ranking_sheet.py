@@ -8,6 +8,7 @@ from realfill.contact_sheet import (
     GAP,
     HEADING,
     INK,
+    MARK,
     SHEET,
     draw_grid,
     font,
@@ -16,7 +17,6 @@ from realfill.contact_sheet import (
 from realfill.matchers.base import Matches
 from realfill.matching import at_working_size
 
-LINE = "#39ff88"
 MOST_LINES = 150
 """More lines hide the photos."""
 
@@ -62,7 +62,7 @@ def draw_pair(completion: Image.Image, reference: Image.Image, matches: Matches)
     step = max(1, -(-len(matches.points) // MOST_LINES))
     ends = zip(matches.points[::step], matches.reference_points[::step], strict=True)
     for (x, y), (reference_x, reference_y) in ends:
-        draw.line((x, y, left.width + reference_x, reference_y), fill=LINE, width=1)
-        draw.circle((x, y), 3, outline=LINE)
-        draw.circle((left.width + reference_x, reference_y), 3, outline=LINE)
+        draw.line((x, y, left.width + reference_x, reference_y), fill=MARK, width=1)
+        draw.circle((x, y), 3, outline=MARK)
+        draw.circle((left.width + reference_x, reference_y), 3, outline=MARK)
     return pair

@@ -126,22 +126,25 @@ def rank_folder(
     references: dict[str, Image.Image],
     mask: Image.Image | None,
     matcher: Matcher,
-    count: str,
-    threshold: float | None,
     state: PartialState,
-    output: Path,
+    *,
     reference_folder: Path,
+    count: str = "geometric",
+    threshold: float | None = None,
+    ranking_file: str = RANKING_FILE,
 ) -> list[Path]:
-    """Rank the completions in `paths` and write the ranking file `output` and ranking.png.
+    """Rank the completions `paths` of one folder and write the ranking file and ranking.png there.
 
-    Returns the paths, best first.
+    Returns the paths, best first. See `rank_completions`.
     """
     completions, folder = read_completions(paths), paths[0].parent
     ranking = rank_completions(
         completions, references, mask, matcher, count, threshold, folder / CACHE, state
     )
     if state.is_main_process:
-        write_json(output, ranking_record(ranking, matcher, folder, reference_folder))
+        write_json(
+            folder / ranking_file, ranking_record(ranking, matcher, folder, reference_folder)
+        )
         sheet = make_ranking_sheet(
             completions,
             references,

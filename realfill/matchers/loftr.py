@@ -9,7 +9,7 @@ from typing import Any
 import kornia
 import numpy as np
 import torch
-from huggingface_hub import hf_hub_download
+from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 from kornia.feature import LoFTR
 from PIL import Image
 
@@ -84,12 +84,16 @@ def find_weights(model_type: str) -> Path:
     downloaded_by_kornia = Path(torch.hub.get_dir()) / "checkpoints" / name
     if downloaded_by_kornia.exists():
         return downloaded_by_kornia
+    if isinstance(downloaded := try_to_load_from_cache(REPOSITORY, name), str):
+        return Path(downloaded)
     try:
+        # This fails at once without a network, where a download tries for half a minute.
+        HfApi().model_info(REPOSITORY, timeout=10)
         return Path(hf_hub_download(REPOSITORY, name))
     except Exception as error:  # the hub's HTTP library differs from version to version
         raise UserError(
-            f"{REPOSITORY}/{name}: LoFTR's weights could not be had from the model hub "
-            f"({type(error).__name__}); connect to the network, give a local copy as "
+            f"--matcher loftr: its weights, {REPOSITORY}/{name}, could not be had from the model "
+            f"hub ({type(error).__name__}); connect to the network, give a local copy as "
             "--loftr_weights FILE, or use --matcher sift"
         ) from None
 
