@@ -219,8 +219,7 @@ def rank(arguments: Namespace, scene: Scene, state: PartialState) -> str:
         [arguments.output_dir / f"{index}.png" for index in range(arguments.num_images)],
         scene.references,
         scene.mask,
-        choose_matcher(arguments.rank, "outdoor", None, state),
-        state,
+        choose_matcher(arguments.rank),
         reference_folder=arguments.scene / "ref",
     )
     if state.is_main_process:

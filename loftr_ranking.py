@@ -8,8 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from realfill.command_line import make_parser, run
-from realfill.devices import start_process
+from realfill.command_line import is_main_process, make_parser, run
 from realfill.errors import UserError
 from realfill.files import require_writable
 from realfill.matching import MATCHERS, choose_matcher
@@ -74,29 +73,26 @@ def main() -> None:
         del references[path.name]  # a completion has all its correspondences with its own copy
     mask = read_mask_of(arguments, completions[0])
     require_writable(arguments.source_dir)
-    state = start_process()
     count = arguments.count or ("geometric" if mask else "whole")
-    if not mask:
-        state.print("counting over the whole image; --mask or --scene gives the hole")
-    matcher = choose_matcher(
-        arguments.matcher, arguments.model_type, arguments.loftr_weights, state
-    )
+    if not mask and is_main_process():
+        print("counting over the whole image; --mask or --scene gives the hole")
+    matcher = choose_matcher(arguments.matcher, arguments.model_type, arguments.loftr_weights)
     ranked = rank_folder(
         completions,
         references,
         mask,
         matcher,
-        state,
         reference_folder=reference_folder,
         count=count,
         threshold=arguments.conf_threshold,
         ranking_file=arguments.ranking_output_file,
     )
-    state.print(f"best: {ranked[0]}; wrote {arguments.source_dir / arguments.ranking_output_file}")
-    if state.is_main_process and not arguments.rank_only:
+    if not is_main_process():
+        return
+    print(f"best: {ranked[0]}; wrote {arguments.source_dir / arguments.ranking_output_file}")
+    if not arguments.rank_only:
         for path in add_best(ranked, reference_folder, arguments.target_count):
             print(f"added {path}")
-    state.destroy_process_group()
 
 
 if __name__ == "__main__":

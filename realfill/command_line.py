@@ -32,9 +32,14 @@ def make_parser(description: str) -> ArgumentParser:
     return parser
 
 
+def is_main_process() -> bool:
+    """Say whether this is the first process of the launch, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def stop(message: str) -> None:
     """Print `message` on one line, once for all processes of the launch, and exit with code 2."""
-    if os.environ.get("RANK", "0") == "0":
+    if is_main_process():
         print(f"{os.path.basename(sys.argv[0])}: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
 

@@ -7,13 +7,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
-from safetensors.torch import save_file
-from torch import Tensor
 
 from realfill.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
@@ -40,14 +41,16 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
-def write_image(path: Path, image: Image.Image) -> None:
-    """Write `image` to `path` in the format of its suffix."""
+def write_image(path: Path, image: Image.Image, **options: Any) -> None:
+    """Write `image` to `path` in the format of its suffix, with Pillow's options for it."""
     with appears_whole(path) as temporary:
-        image.save(temporary)
+        image.save(temporary, **options)
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+def write_tensors(path: Path, tensors: "dict[str, Tensor]") -> None:
     """Write `tensors` to `path` as safetensors."""
+    from safetensors.torch import save_file  # torch takes seconds to import
+
     with appears_whole(path) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
 

@@ -4,13 +4,13 @@ import hashlib
 import json
 from pathlib import Path
 
-from accelerate import PartialState
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
 from realfill.blending import resize, working_size
+from realfill.command_line import is_main_process
 from realfill.errors import UserError
 from realfill.files import appears_whole
 from realfill.matchers.base import Matcher, Matches
@@ -23,17 +23,17 @@ CACHE = ".matches"
 """The folder beside the completions that keeps their matches."""
 
 
-def choose_matcher(
-    name: str, model_type: str, weights: Path | None, state: PartialState
-) -> Matcher:
+def choose_matcher(name: str, model_type: str = "outdoor", weights: Path | None = None) -> Matcher:
     """Return the matcher `name`; "auto" is LoFTR where its weights can be had, else SIFT.
 
     Raises `UserError` where LoFTR is asked for and its weights cannot be had.
     """
     if name == "sift":
         return Sift()
-    from realfill.matchers.loftr import Loftr  # kornia takes a second to import
+    from realfill.devices import start_process  # these take seconds to import
+    from realfill.matchers.loftr import Loftr
 
+    state = start_process()
     try:
         # One process downloads, the others find what it left.
         with state.main_process_first():
@@ -58,7 +58,6 @@ def match_pairs(
     photos: dict[str, Image.Image],
     references: dict[str, Image.Image],
     cache: Path,
-    state: PartialState,
 ) -> dict[tuple[str, str], Matches]:
     """Match each RGB photo with each reference; return the matches by the two names.
 
@@ -75,12 +74,15 @@ def match_pairs(
     }
     matches = {pair: read_matches(path) for pair, path in paths.items()}
     lacking = [pair for pair, found in matches.items() if found is None]
-    state.print(
-        f"matching {len(paths)} pairs with {matcher.name}, "
-        f"{len(paths) - len(lacking)} from the cache"
-    )
+    if is_main_process():
+        cached = len(paths) - len(lacking)
+        print(f"matching {len(paths)} pairs with {matcher.name}, {cached} from the cache")
     if not lacking:
         return matches
+    from realfill.devices import start_process  # it takes seconds to import
+
+    state = start_process()
+    state.wait_for_everyone()  # all have seen the same pairs lacking before the first is written
     cache.mkdir(parents=True, exist_ok=True)
     with state.split_between_processes(list(dict.fromkeys(photo for photo, _ in lacking))) as share:
         features = {}

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import PartialState
 from PIL import Image
 
 from realfill.blending import feather
+from realfill.command_line import is_main_process
 from realfill.errors import UserError
 from realfill.files import appears_whole, write_image, write_json
 from realfill.matchers.base import Matcher, Matches
@@ -75,7 +75,6 @@ def rank_completions(
     count: str,
     threshold: float | None,
     cache: Path,
-    state: PartialState,
 ) -> Ranking:
     """Rank completions (RGB, one size) by `count`, one of `ranking.COUNTS`.
 
@@ -89,7 +88,7 @@ def rank_completions(
         photos[TARGET] = blank_hole(next(iter(completions.values())), mask)
     matches = {
         pair: found.chosen(found.confidence > threshold)
-        for pair, found in match_pairs(matcher, photos, references, cache, state).items()
+        for pair, found in match_pairs(matcher, photos, references, cache).items()
     }
     geometries = {}
     if count == "geometric":
@@ -126,7 +125,6 @@ def rank_folder(
     references: dict[str, Image.Image],
     mask: Image.Image | None,
     matcher: Matcher,
-    state: PartialState,
     *,
     reference_folder: Path,
     count: str = "geometric",
@@ -139,9 +137,9 @@ def rank_folder(
     """
     completions, folder = read_completions(paths), paths[0].parent
     ranking = rank_completions(
-        completions, references, mask, matcher, count, threshold, folder / CACHE, state
+        completions, references, mask, matcher, count, threshold, folder / CACHE
     )
-    if state.is_main_process:
+    if is_main_process():
         write_json(
             folder / ranking_file, ranking_record(ranking, matcher, folder, reference_folder)
         )
@@ -152,8 +150,8 @@ def rank_folder(
             explain(ranking),
             ranking.counted,
         )
-        write_image(folder / SHEET_FILE, sheet)
-    state.wait_for_everyone()
+        # Packing it tighter takes longer than all the rest where the matches are there already.
+        write_image(folder / SHEET_FILE, sheet, compress_level=1)
     return [folder / each.name for each in ranking.completions]
 
 
