@@ -45,8 +45,8 @@ from realfill.training import Training, TrainingSettings
 from realfill.validation import validate
 
 
-def parse_arguments() -> Namespace:
-    """Parse the command line; the names are the seed implementation's."""
+def parse_arguments(argv: list[str] | None) -> Namespace:
+    """Parse `argv`, or the command line; the names are the seed implementation's."""
     parser = make_parser("Adapt an inpainting base model to one scene with LoRA.")
     default = {f.name: f.default for f in fields(TrainingSettings) if f.default is not MISSING}
 
@@ -121,7 +121,7 @@ def parse_arguments() -> Namespace:
     switch("set_grads_to_none", "accepted; gradients are always set to none")
     switch("pad_to_full_batch", "accepted; batches are always full")
     add("local_rank", "accepted; accelerate sets it", type=int, default=-1)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     for name in (
         "resolution",
         "max_train_steps",
@@ -195,9 +195,9 @@ def make_settings(
     return TrainingSettings(**values)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Train and leave the LoRA file."""
-    arguments = parse_arguments()
+    arguments = parse_arguments(argv)
     output_dir = Path(arguments.output_dir)
     scene = load_scene(arguments.train_data_dir)
     accelerator = start_accelerator(arguments)

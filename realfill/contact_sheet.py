@@ -48,6 +48,31 @@ def make_contact_sheet(
     return trim(sheet)
 
 
+def make_rounds_sheet(
+    scene: Scene, rounds: Sequence[dict[str, Image.Image]], truth: Image.Image | None
+) -> Image.Image:
+    """Draw round one's completions beside round two's, each best first, and the best ones large.
+
+    Returns an RGB picture of at most 1600 x 1000 pixels.
+    """
+    width, height = SHEET
+    sheet = Image.new("RGB", SHEET, BACKGROUND)
+    ImageDraw.Draw(sheet).text((GAP, 10), f"{scene.name}: round one, round two", INK, font(26))
+    middle = HEADING + (height - HEADING) * 2 // 5
+    large = [("target, hole marked", mark_hole(scene.target, scene.mask))]
+    if truth is not None:
+        large.append(("truth", truth))
+    large += [
+        (f"best of round {number}: {next(iter(completions))}", next(iter(completions.values())))
+        for number, completions in zip(("one", "two"), rounds, strict=True)
+    ]
+    draw_grid(sheet, large, (0, HEADING, width, middle))
+    for half, completions in enumerate(rounds):
+        box = (half * width // 2, middle, (half + 1) * width // 2, height)
+        draw_grid(sheet, list(completions.items()), box)
+    return trim(sheet)
+
+
 def draw_grid(
     sheet: Image.Image, items: Sequence[tuple[str, Image.Image]], box: tuple[int, int, int, int]
 ) -> None:

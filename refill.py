@@ -1,0 +1,108 @@
+"""ReFill: complete a photo, add the best completions to the references, and complete it again.
+
+accelerate launch refill.py --scene SCENE --output_dir OUTPUT
+
+Started again after an interruption, it goes on where it stopped.
+"""
+
+import json
+import shlex
+import shutil
+from argparse import Namespace
+from pathlib import Path
+
+import infer
+import train_realfill
+from realfill.command_line import is_main_process, make_parser, run
+from realfill.contact_sheet import make_rounds_sheet
+from realfill.devices import start_process
+from realfill.errors import UserError
+from realfill.files import appears_whole, require_writable, write_image
+from realfill.matching import MATCHERS
+from realfill.scene import load_scene, load_truth, read_photo
+from realfill.seed_selection import RANKING_FILE, add_best, photos_in
+
+
+def parse_arguments() -> Namespace:
+    """Parse the command line."""
+    parser = make_parser("Complete a photo, learn from the best completions, complete it again.")
+    add = parser.add_argument
+    add("--scene", type=Path, required=True, help="scene folder; it stays as it is")
+    add("--output_dir", type=Path, default=Path("refill"), help="(default: %(default)s)")
+    add("--target-count", "--target_count", type=int, default=5, help="references in round two")
+    add("--matcher", choices=MATCHERS, default="auto", help="what ranks (default: %(default)s)")
+    add("--seed", type=int, help="seed of training and sampling")
+    add("--train_flags", default="", help='for both trainings: --train_flags="--max_train_steps 9"')
+    add("--infer_flags", default="", help='for both samplings: --infer_flags="--num_images 8"')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Leave round-1/, round-2/ and refill.png in the output folder."""
+    arguments = parse_arguments()
+    scene = load_scene(arguments.scene)
+    if len(scene.references) >= arguments.target_count:
+        raise UserError(
+            f"{arguments.scene}: has {len(scene.references)} references already; "
+            f"--target_count must be more, so that completions can be added"
+        )
+    require_writable(arguments.output_dir)
+    rounds = [arguments.output_dir / f"round-{number}" for number in (1, 2)]
+    first = play(rounds[0], arguments.scene, arguments)
+    grown = rounds[1] / arguments.scene.resolve().name
+    if is_main_process():
+        grow_scene(arguments.scene, first, grown, arguments.target_count)
+    start_process().wait_for_everyone()
+    second = play(rounds[1], grown, arguments)
+    if is_main_process():
+        path = arguments.output_dir / "refill.png"
+        pictures = [{path.name: read_photo(path) for path in ranked} for ranked in (first, second)]
+        write_image(path, make_rounds_sheet(scene, pictures, load_truth(arguments.scene)))
+        print(f"look at {path}")
+
+
+def play(folder: Path, training_scene: Path, arguments: Namespace) -> list[Path]:
+    """Train on `training_scene`, sample, and rank by the user's own references.
+
+    Returns the completions, best first. What is done already is not done again.
+    """
+    seed = [] if arguments.seed is None else ["--seed", str(arguments.seed)]
+    if is_main_process():
+        print(f"{folder.name}: training on {training_scene}")
+    train_realfill.main(
+        [
+            *shlex.split(arguments.train_flags),
+            *("--train_data_dir", str(training_scene), "--output_dir", str(folder / "model")),
+            *("--resume_from_checkpoint", "latest", *seed),
+        ]
+    )
+    completions = folder / "completions"
+    infer.main(
+        [
+            *shlex.split(arguments.infer_flags),
+            *("--model_path", str(folder / "model"), "--scene", str(arguments.scene)),
+            *("--output_dir", str(completions), "--rank", arguments.matcher, *seed),
+        ]
+    )
+    ranking = json.loads((completions / RANKING_FILE).read_text("utf-8"))["ranking"]
+    return [completions / place["filename"] for place in ranking]
+
+
+def grow_scene(scene: Path, ranked: list[Path], grown: Path, target_count: int) -> None:
+    """Write to `grown` a copy of the scene with the best completions among its references."""
+    grown.parent.mkdir(exist_ok=True)
+    for unfinished in grown.parent.glob(f".{grown.name}.*"):  # a killed run was writing it
+        shutil.rmtree(unfinished)
+    if grown.exists():
+        return
+    with appears_whole(grown) as temporary:
+        shutil.copytree(scene / "target", temporary / "target")
+        (temporary / "ref").mkdir()
+        for photo in photos_in(scene / "ref"):
+            shutil.copy(photo, temporary / "ref")
+        added = add_best(ranked, temporary / "ref", target_count)
+    print(f"{grown}: the scene with {len(added)} completions added to its references")
+
+
+if __name__ == "__main__":
+    run(main)

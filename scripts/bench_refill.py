@@ -1,0 +1,52 @@
+"""Measure ReFill: the PSNR inside the hole of its first and its second round, over seeds.
+
+python -m scripts.bench_refill --scenes data/yard data/graf --seeds 0 1 2
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from realfill.scene import load_scene, load_truth
+from realfill.seed_selection import RANKING_FILE, find_completions, read_completions
+from scripts.bench_ranking import print_table, score
+from scripts.bench_scenes import run_script
+
+
+def measure(scene_folder: Path, completions: Path) -> tuple[float, float]:
+    """Return the mean PSNR in dB inside the hole of all completions, and that of the first."""
+    scene, truth = load_scene(scene_folder), load_truth(scene_folder)
+    psnr = score(scene, read_completions(find_completions(completions)), truth)
+    ranking = json.loads((completions / RANKING_FILE).read_text("utf-8"))["ranking"]
+    return float(np.mean(list(psnr.values()))), psnr[ranking[0]["filename"]]
+
+
+def main() -> None:
+    """Run refill.py on each scene with each seed and print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--scenes", type=Path, nargs="+", required=True, help="scene folders with a truth")
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="(default: 0 1 2)")
+    add("--train_flags", default="@data/demo.args", help="(default: %(default)s)")
+    add("--work_dir", type=Path, default=Path("work/bench-refill"), help="(default: %(default)s)")
+    arguments = parser.parse_args()
+    rows = []
+    for scene in arguments.scenes:
+        values = []
+        for seed in arguments.seeds:
+            folder = arguments.work_dir / f"{scene.name}-{seed}"
+            flags = ("--scene", scene, "--output_dir", folder, "--seed", seed, "--matcher", "sift")
+            run_script("refill.py", *flags, f"--train_flags={arguments.train_flags}")
+            rounds = [measure(scene, folder / f"round-{n}" / "completions") for n in (1, 2)]
+            values.append([*rounds[0], *rounds[1], rounds[1][0] - rounds[0][0]])
+        means, spread = np.mean(values, axis=0), np.std(values, axis=0)
+        pairs = zip(means, spread, strict=True)
+        rows.append([scene.name, *(f"{mean:.2f} ± {std:.2f}" for mean, std in pairs)])
+    header = ["scene", "round one", "its first", "round two", "its first", "gain of the mean"]
+    print_table(header, rows)
+
+
+if __name__ == "__main__":
+    main()
