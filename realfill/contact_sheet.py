@@ -55,7 +55,7 @@ def make_rounds_sheet(
 
     Returns an RGB picture of at most 1600 x 1000 pixels.
     """
-    width, height = SHEET
+    words, (width, height) = ("one", "two"), SHEET
     sheet = Image.new("RGB", SHEET, BACKGROUND)
     ImageDraw.Draw(sheet).text((GAP, 10), f"{scene.name}: round one, round two", INK, font(26))
     middle = HEADING + (height - HEADING) * 2 // 5
@@ -64,12 +64,13 @@ def make_rounds_sheet(
         large.append(("truth", truth))
     large += [
         (f"best of round {number}: {next(iter(completions))}", next(iter(completions.values())))
-        for number, completions in zip(("one", "two"), rounds, strict=True)
+        for number, completions in zip(words, rounds, strict=True)
     ]
     draw_grid(sheet, large, (0, HEADING, width, middle))
     for half, completions in enumerate(rounds):
         box = (half * width // 2, middle, (half + 1) * width // 2, height)
-        draw_grid(sheet, list(completions.items()), box)
+        labelled = [(f"round {words[half]}: {name}", image) for name, image in completions.items()]
+        draw_grid(sheet, labelled, box)
     return trim(sheet)
 
 
