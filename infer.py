@@ -210,7 +210,6 @@ def main(argv: list[str] | None = None) -> None:
     best = rank(arguments, scene, state) if arguments.rank else None
     if state.is_main_process:
         write_contact_sheet(arguments, scene, truth, best)
-    state.destroy_process_group()
 
 
 def rank(arguments: Namespace, scene: Scene, state: PartialState) -> str:

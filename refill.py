@@ -11,9 +11,11 @@ import shutil
 from argparse import Namespace
 from pathlib import Path
 
+from accelerate import PartialState
+
 import infer
 import train_realfill
-from realfill.command_line import is_main_process, make_parser, run
+from realfill.command_line import make_parser, run
 from realfill.contact_sheet import make_rounds_sheet
 from realfill.devices import start_process
 from realfill.errors import UserError
@@ -47,28 +49,30 @@ def main() -> None:
             f"--target_count must be more, so that completions can be added"
         )
     require_writable(arguments.output_dir)
+    state = start_process()
     rounds = [arguments.output_dir / f"round-{number}" for number in (1, 2)]
-    first = play(rounds[0], arguments.scene, arguments)
+    first = play(rounds[0], arguments.scene, arguments, state)
     grown = rounds[1] / arguments.scene.resolve().name
-    if is_main_process():
+    if state.is_main_process:
         grow_scene(arguments.scene, first, grown, arguments.target_count)
-    start_process().wait_for_everyone()
-    second = play(rounds[1], grown, arguments)
-    if is_main_process():
+    state.wait_for_everyone()
+    second = play(rounds[1], grown, arguments, state)
+    if state.is_main_process:
         path = arguments.output_dir / "refill.png"
         pictures = [{path.name: read_photo(path) for path in ranked} for ranked in (first, second)]
         write_image(path, make_rounds_sheet(scene, pictures, load_truth(arguments.scene)))
         print(f"look at {path}")
 
 
-def play(folder: Path, training_scene: Path, arguments: Namespace) -> list[Path]:
+def play(
+    folder: Path, training_scene: Path, arguments: Namespace, state: PartialState
+) -> list[Path]:
     """Train on `training_scene`, sample, and rank by the user's own references.
 
     Returns the completions, best first. What is done already is not done again.
     """
     seed = [] if arguments.seed is None else ["--seed", str(arguments.seed)]
-    if is_main_process():
-        print(f"{folder.name}: training on {training_scene}")
+    state.print(f"{folder.name}: training on {training_scene}")
     train_realfill.main(
         [
             *shlex.split(arguments.train_flags),
@@ -76,6 +80,7 @@ def play(folder: Path, training_scene: Path, arguments: Namespace) -> list[Path]
             *("--resume_from_checkpoint", "latest", *seed),
         ]
     )
+    state.wait_for_everyone()  # until the main process has written what the next stage reads
     completions = folder / "completions"
     infer.main(
         [
@@ -84,6 +89,7 @@ def play(folder: Path, training_scene: Path, arguments: Namespace) -> list[Path]
             *("--output_dir", str(completions), "--rank", arguments.matcher, *seed),
         ]
     )
+    state.wait_for_everyone()
     ranking = json.loads((completions / RANKING_FILE).read_text("utf-8"))["ranking"]
     return [completions / place["filename"] for place in ranking]
 

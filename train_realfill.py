@@ -243,7 +243,8 @@ def main(argv: list[str] | None = None) -> None:
         if api:
             push_to_hub(api, output_dir, arguments.hub_model_id or output_dir.name, record)
         print(f"wrote {output_dir / LORA_FILE}")
-    accelerator.end_training()
+    for tracker in accelerator.trackers:
+        tracker.finish()
 
 
 def set_up(

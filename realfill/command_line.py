@@ -49,6 +49,7 @@ def run(main: Callable[[], None]) -> None:
     quiet_libraries()
     try:
         main()
+        leave_process_group()
     except UserError as error:
         stop(str(error))
     except (OSError, SafetensorError) as error:
@@ -57,6 +58,13 @@ def run(main: Callable[[], None]) -> None:
         raise
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def leave_process_group() -> None:
+    """Take leave of the other processes of the launch, where there are any."""
+    distributed = sys.modules.get("torch.distributed")  # not all scripts need torch
+    if distributed and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def is_disk_full(error: Exception) -> bool:

@@ -35,9 +35,7 @@ def choose_matcher(name: str, model_type: str = "outdoor", weights: Path | None 
 
     state = start_process()
     try:
-        # One process downloads, the others find what it left.
-        with state.main_process_first():
-            return Loftr(model_type, weights, state.device)
+        return Loftr(model_type, weights, state.device)
     except UserError:
         if name == "loftr" or weights:
             raise

@@ -1,10 +1,12 @@
 """`refill.py`, run as a user does, and killed in each of its stages."""
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,7 +34,14 @@ def completions(output: Path) -> dict[str, bytes]:
     }
 
 
-def test_two_rounds(scene_folder: Path, base_folder: Path, tmp_path: Path, refuse) -> None:
+def test_two_rounds(
+    scene_folder: Path,
+    base_folder: Path,
+    tmp_path: Path,
+    refuse: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     flags, output = refill_flags(scene_folder, base_folder, tmp_path / "out"), tmp_path / "out"
     before = contents(scene_folder)
     printed = launch(*flags)
@@ -44,7 +53,9 @@ def test_two_rounds(scene_folder: Path, base_folder: Path, tmp_path: Path, refus
     assert len(made) == 2 * (3 + len(("best", "contact_sheet", "ranking")))
     assert list(grown.values())[2] == made["round-1/completions/best.png"]
     assert made["round-1/completions/0.png"] != made["round-2/completions/0.png"]
-    assert launch(*flags).count("trained already") == 2
+    monkeypatch.setattr(sys, "argv", flags)
+    runpy.run_path(str(ROOT / "refill.py"), run_name="__main__")
+    assert capsys.readouterr().out.count("trained already") == 2
     assert completions(output) == made
     flags[flags.index("--target-count") + 1] = "2"
     assert "has 2 references already" in refuse(*flags)
