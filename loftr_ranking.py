@@ -17,8 +17,8 @@ from realfill.scene import find_image, load_references, load_target
 from realfill.seed_selection import (
     RANKING_FILE,
     add_best,
-    added_before,
     find_completions,
+    find_copies,
     rank_folder,
 )
 
@@ -69,8 +69,10 @@ def main() -> None:
     completions = find_completions(arguments.source_dir)
     reference_folder = arguments.ref_dir or arguments.scene / "ref"
     references = load_references(reference_folder)
-    for path in added_before(completions, reference_folder).values():
+    for path in find_copies(completions, reference_folder):
         del references[path.name]  # a completion has all its correspondences with its own copy
+    if not references:
+        raise UserError(f"{reference_folder}: holds only copies of completions; add a photo")
     mask = read_mask_of(arguments, completions[0])
     require_writable(arguments.source_dir)
     count = arguments.count or ("geometric" if mask else "whole")

@@ -82,18 +82,20 @@ def match_pairs(
     state = start_process()
     state.wait_for_everyone()  # all have seen the same pairs lacking before the first is written
     cache.mkdir(parents=True, exist_ok=True)
-    with state.split_between_processes(list(dict.fromkeys(photo for photo, _ in lacking))) as share:
-        features = {}
+    waiting = {photo: [its for mine, its in lacking if mine == photo] for photo, _ in lacking}
+    features = {}
+    with state.split_between_processes(list(waiting)) as share:
         for photo in tqdm(share, desc="matching", unit="photo", disable=not state.is_main_process):
-            names = [reference for mine, reference in lacking if mine == photo]
-            for name in names:
-                if name not in features:
-                    features[name] = matcher.extract(at_working_size(references[name]))
+            for reference in waiting[photo]:
+                if reference not in features:
+                    image = at_working_size(references[reference])
+                    features[reference] = matcher.extract(image)
             found = matcher.match(
-                matcher.extract(at_working_size(photos[photo])), [features[name] for name in names]
+                matcher.extract(at_working_size(photos[photo])),
+                [features[reference] for reference in waiting[photo]],
             )
-            for name, its_matches in zip(names, found, strict=True):
-                write_matches(paths[photo, name], its_matches)
+            for reference, its in zip(waiting[photo], found, strict=True):
+                write_matches(paths[photo, reference], its)
     state.wait_for_everyone()
     return matches | {pair: read_matches(paths[pair]) for pair in lacking}
 

@@ -220,14 +220,10 @@ def ranking_record(
     }
 
 
-def added_before(completions: list[Path], references: Path) -> dict[Path, Path]:
-    """Return the completions that lie among the references already, with their place there."""
-    contents = {path.read_bytes(): path for path in photos_in(references)}
-    return {
-        path: contents[content]
-        for path in completions
-        if (content := path.read_bytes()) in contents
-    }
+def find_copies(completions: list[Path], references: Path) -> list[Path]:
+    """Return the photos in the folder `references` that are copies of completions."""
+    made = {path.read_bytes() for path in completions}
+    return [path for path in photos_in(references) if path.read_bytes() in made]
 
 
 def add_best(ranked: list[Path], references: Path, target_count: int) -> list[Path]:
@@ -237,8 +233,9 @@ def add_best(ranked: list[Path], references: Path, target_count: int) -> list[Pa
     is there already is not added again. Returns the new paths.
     """
     there = photos_in(references)
-    before = added_before(ranked, references)
-    chosen = [path for path in ranked if path not in before][: max(0, target_count - len(there))]
+    contents = {path.read_bytes() for path in there}
+    new = [path for path in ranked if path.read_bytes() not in contents]
+    chosen = new[: max(0, target_count - len(there))]
     number = max((int(path.stem) for path in there if path.stem.isdecimal()), default=-1) + 1
     added = []
     for path in chosen:

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import warnings
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,9 @@ def load_weights(path: Path) -> LoFTR:
     """Return LoFTR with the checkpoint in `path`. Raises `UserError` where it holds none."""
     model = LoFTR(pretrained=None)
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of odd files: one line says enough
+            warnings.simplefilter("ignore")
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(checkpoint.get("state_dict", checkpoint))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; give LoFTR's checkpoint") from None
