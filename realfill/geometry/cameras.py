@@ -1,0 +1,221 @@
+"""Finding the views: structure from motion, else the epipolar geometry of two photos, else planes.
+"""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from realfill.blending import resize
+from realfill.geometry.views import Intrinsics, View, view_by_homography
+
+LONG_SIDE = 768
+"""Pixels of the longer side at which features are found and depth is swept."""
+MINIMUM_MATCHES = 30
+"""Correspondences that agree, below which a reference is not believed to show the place."""
+PLANE_SHARE = 0.6
+"""Share of the epipolar inliers that a homography must explain for the scene to pass as a plane."""
+FOCAL_GUESS = 1.2
+"""Focal length over the longer side where nothing tells it (COLMAP's guess)."""
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """The views of a scene by reference name, and the largest inverse depth that was seen."""
+
+    method: str
+    views: dict[str, View]
+    largest_inverse_depth: float
+
+
+def find_cameras(
+    target: Image.Image, mask: Image.Image, references: dict[str, Image.Image]
+) -> Cameras:
+    """Return the views of all references that can be tied to the target's known pixels.
+
+    Structure from motion is tried first where there are two references or more and pycolmap is
+    installed. References that it leaves out, and all of them where it fails, get a homography if
+    one explains their matches. A single reference with parallax gets the essential matrix.
+    """
+    if len(references) > 1 and importlib.util.find_spec("pycolmap"):
+        cameras = map_scene(target, mask, references)
+        if cameras is not None:
+            return cameras
+    views: dict[str, View] = {}
+    for name, reference in references.items():
+        pairs = match(target, mask, reference)
+        view = plane_view(pairs, target.size, reference.size)
+        if view is not None:
+            views[name] = view
+        elif len(references) == 1:
+            cameras = two_view_cameras(name, pairs, target.size, reference.size)
+            if cameras is not None:
+                return cameras
+    return Cameras("homographies" if views else "none", views, 0.0)
+
+
+def work_image(photo: Image.Image) -> Image.Image:
+    """Return the photo with a long side of 768 px at most."""
+    scale = min(1.0, LONG_SIDE / max(photo.size))
+    return resize(photo, tuple(max(1, round(side * scale)) for side in photo.size))
+
+
+def map_scene(
+    target: Image.Image, mask: Image.Image, references: dict[str, Image.Image]
+) -> Cameras | None:
+    """Run structure from motion; None where the target was not registered with a reference."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "images").mkdir()
+        (folder / "masks").mkdir()
+        photos = {"target.jpg": target}
+        photos |= {f"{i}.jpg": photo for i, photo in enumerate(references.values())}
+        for name, photo in photos.items():
+            exif = photo.getexif()
+            photo = work_image(photo)
+            photo.save(folder / "images" / name, quality=98, exif=exif)
+            looked_at = Image.new("L", photo.size, 255)
+            if name == "target.jpg":
+                looked_at = mask.resize(photo.size, Image.Resampling.BOX).point(
+                    lambda value: 0 if value else 255
+                )
+            looked_at.save(folder / "masks" / f"{name}.png")
+        done = subprocess.run(
+            [sys.executable, "-m", "realfill.geometry.structure_from_motion", str(folder)],
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode:
+            return None
+        models = json.loads((folder / "models.json").read_text("utf-8"))
+    models = [model for model in models if "target.jpg" in model and len(model) > 1]
+    if not models:
+        return None
+    return cameras_of_model(max(models, key=len), photos, list(references))
+
+
+def cameras_of_model(
+    model: dict, photos: dict[str, Image.Image], names: list[str]
+) -> Cameras | None:
+    """Turn one model of `structure_from_motion` into views from the target."""
+
+    def intrinsics(name: str) -> Intrinsics:
+        camera, size = model[name], work_image(photos[name]).size
+        return Intrinsics(size, camera["focal"], tuple(camera["center"]), camera["radial"])
+
+    depths = model["target.jpg"]["depths"]
+    if len(depths) < MINIMUM_MATCHES:
+        return None
+    turn = np.array(model["target.jpg"]["rotation"])
+    shift = np.array(model["target.jpg"]["translation"])
+    unit = float(np.median(depths))
+    views = {}
+    for index, name in enumerate(names):
+        camera = model.get(f"{index}.jpg")
+        if camera is None or len(camera["depths"]) < MINIMUM_MATCHES:
+            continue
+        rotation = np.array(camera["rotation"]) @ turn.T
+        translation = (np.array(camera["translation"]) - rotation @ shift) / unit
+        views[name] = View(
+            intrinsics("target.jpg"),
+            intrinsics(f"{index}.jpg"),
+            tuple(map(tuple, rotation.tolist())),
+            tuple(translation.tolist()),
+        )
+    nearest = float(np.quantile(depths, 0.01)) / unit
+    return Cameras("structure from motion", views, 1.3 / nearest) if views else None
+
+
+def match(target: Image.Image, mask: Image.Image, reference: Image.Image) -> np.ndarray:
+    """Return `(N, 4)` corresponding points of the known target and a reference, in [0, 1]."""
+    features = []
+    for photo, hidden in ((target, mask), (reference, None)):
+        small = work_image(photo)
+        seen = None
+        if hidden is not None:
+            hidden = hidden.resize(small.size, Image.Resampling.BOX)
+            seen = (np.asarray(hidden) == 0).astype(np.uint8)
+        grey = np.asarray(small.convert("L"))
+        points, descriptors = cv2.SIFT_create(4096).detectAndCompute(grey, seen)
+        if len(points) < 2:
+            return np.zeros((0, 4))
+        descriptors = np.sqrt(descriptors / (descriptors.sum(1, keepdims=True) + 1e-7))
+        places = (np.array([point.pt for point in points]) + 0.5) / small.size
+        features.append((places, descriptors.astype(np.float32)))
+    (here, first), (there, second) = features
+    matcher = cv2.BFMatcher(cv2.NORM_L2)
+    back = {m[0].queryIdx: m[0].trainIdx for m in matcher.knnMatch(second, first, k=1) if m}
+    pairs = [
+        np.concatenate([here[best.queryIdx], there[best.trainIdx]])
+        for best, *other in matcher.knnMatch(first, second, k=2)
+        if other
+        and best.distance < 0.85 * other[0].distance
+        and back.get(best.trainIdx) == best.queryIdx
+    ]
+    return np.array(pairs).reshape(-1, 4)
+
+
+def plane_view(
+    pairs: np.ndarray, target_size: tuple[int, int], reference_size: tuple[int, int]
+) -> View | None:
+    """Return the view by the homography that explains `pairs`, or None where none does."""
+    if len(pairs) < MINIMUM_MATCHES:
+        return None
+    sizes = [np.array(size) * min(1, LONG_SIDE / max(size)) for size in (target_size, reference_size)]
+    here, there = pairs[:, :2] * sizes[0], pairs[:, 2:] * sizes[1]
+    matrix, agrees = cv2.findHomography(here, there, cv2.USAC_MAGSAC, 2.0, maxIters=10000)
+    _, epipolar = cv2.findFundamentalMat(here, there, cv2.USAC_MAGSAC, 1.5, 0.9999, 10000)
+    if matrix is None or agrees.sum() < MINIMUM_MATCHES:
+        return None
+    if epipolar is not None and agrees.sum() < PLANE_SHARE * epipolar.sum():
+        return None
+    whole = [tuple(size.round().astype(int).tolist()) for size in sizes]
+    return view_by_homography(matrix, *whole)
+
+
+def two_view_cameras(
+    name: str, pairs: np.ndarray, target_size: tuple[int, int], reference_size: tuple[int, int]
+) -> Cameras | None:
+    """Return the view of the only reference by the essential matrix, with a guessed focal length.
+
+    A wrong focal length bends the depths that are found, not where they project to.
+    """
+    if len(pairs) < MINIMUM_MATCHES:
+        return None
+    cameras, points = [], []
+    for size, part in ((target_size, pairs[:, :2]), (reference_size, pairs[:, 2:])):
+        scale = min(1.0, LONG_SIDE / max(size))
+        whole = tuple(max(1, round(side * scale)) for side in size)
+        camera = Intrinsics(
+            whole, FOCAL_GUESS * max(whole), (whole[0] / 2, whole[1] / 2)
+        )
+        cameras.append(camera)
+        points.append((part * whole - camera.center) / camera.focal)
+    threshold = 1.5 / cameras[0].focal
+    essential, agrees = cv2.findEssentialMat(
+        *points, np.eye(3), method=cv2.USAC_MAGSAC, prob=0.9999, threshold=threshold
+    )
+    if essential is None or essential.shape != (3, 3) or agrees.sum() < MINIMUM_MATCHES:
+        return None
+    _, rotation, translation, _, triangulated = cv2.recoverPose(
+        essential, *points, np.eye(3), distanceThresh=1e6, mask=agrees
+    )
+    depths = triangulated[2] / triangulated[3]
+    depths = depths[(agrees.ravel() > 0) & (depths > 0)]
+    if len(depths) < MINIMUM_MATCHES:
+        return None
+    unit = float(np.median(depths))
+    view = View(
+        *cameras,
+        tuple(map(tuple, rotation.tolist())),
+        tuple((translation.ravel() / unit).tolist()),
+    )
+    nearest = float(np.quantile(depths, 0.01)) / unit
+    return Cameras("essential matrix", {name: view}, 1.3 / nearest)

@@ -1,0 +1,198 @@
+"""Depth from the target's view by a plane sweep: photos that agree at a depth vote for it.
+
+The known part of the target votes with every reference; in the hole the references vote among
+each other. The votes are smoothed by semi-global matching (Hirschmüller, 2008), coarse to fine.
+"""
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from realfill.geometry.views import View
+
+WINDOW = 7
+"""Side in pixels of the window that is compared."""
+CHUNK = 8
+"""Depths compared at once: bounds the memory."""
+NOISE = 2e-4
+"""Variance of grey values in [0, 1] below which a window counts as flat."""
+
+
+def pixel_grid(height: int, width: int, device: torch.device | None = None) -> Tensor:
+    """Return the pixel centres of a photo as `(height, width, 2)` in [0, 1]."""
+    y = (torch.arange(height, device=device) + 0.5) / height
+    x = (torch.arange(width, device=device) + 0.5) / width
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+
+
+def sample(photo: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Sample `(C, H, W)` at `(N, h, w, 2)` in [0, 1]: `(N, C, h, w)`, and `(N, 1, h, w)` inside."""
+    inside = ((places >= 0) & (places <= 1)).all(-1)[:, None].float()
+    grid = torch.nan_to_num(places, -1.0) * 2 - 1
+    photos = photo.expand(len(places), *photo.shape)
+    return F.grid_sample(photos, grid, align_corners=False, padding_mode="border"), inside
+
+
+def box(values: Tensor, side: int = WINDOW) -> Tensor:
+    """Return the mean over a square window within the picture; `(N, C, H, W)`."""
+    for kernel in ((side, 1), (1, side)):
+        padding = (kernel[0] // 2, kernel[1] // 2)
+        values = F.avg_pool2d(values, kernel, 1, padding, count_include_pad=False)
+    return values
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Photos as windows see them: grey values, and their mean, spread and validity in a window."""
+
+    grey: Tensor
+    mean: Tensor
+    spread: Tensor
+    whole: Tensor
+
+    @classmethod
+    def of(cls, grey: Tensor, valid: Tensor) -> "Patches":
+        """Take `(N, 1, H, W)` in [0, 1]; a window counts where all of it is `valid` (0 or 1)."""
+        mean = box(grey)
+        spread = (box(grey.square()) - mean.square()).clamp_min(0) + NOISE
+        return cls(grey, mean, spread.sqrt(), box(valid) > 0.999)
+
+    def dissimilarity(self, other: "Patches") -> Tensor:
+        """Return (1 - ZNCC) / 2 of each window, in [0, 1]; nan where one is not whole.
+
+        The noise floor makes two flat windows undecided (one half); exposure does not matter.
+        """
+        cross = box(self.grey * other.grey) - self.mean * other.mean
+        score = 0.5 * (1 - cross / (self.spread * other.spread))
+        return torch.where(self.whole & other.whole, score.clamp(0, 1), torch.nan)
+
+
+def vote(
+    target: Tensor,
+    known: Tensor,
+    photos: list[Tensor],
+    views: list[View],
+    inverse_depths: Tensor,
+) -> Tensor:
+    """Return the cost volume `(D, H, W)` in [0, 1]; nan where nobody has a vote.
+
+    `target` is `(1, H, W)` grey in [0, 1] with `known` `(1, H, W)` one where it may vote; `photos`
+    are the grey references. `inverse_depths` is `(D,)` or, for refinement, `(D, H, W)`.
+    """
+    _, height, width = target.shape
+    points = pixel_grid(height, width, target.device)
+    here = Patches.of(target[None], known[None])
+    volume = []
+    for chunk in inverse_depths.split(CHUNK):
+        depths = chunk.reshape(len(chunk), *(chunk.shape[1:] or (1, 1))).expand(-1, height, width)
+        warped = [
+            Patches.of(*sample(photo, view.project(points, depths)))
+            for photo, view in zip(photos, views, strict=True)
+        ]
+        cost = best_half([here.dissimilarity(patches) for patches in warped])
+        pairs = [first.dissimilarity(second) for first, second in combinations(warped, 2)]
+        if pairs:
+            cost = torch.where(cost.isnan(), best_half(pairs), cost)
+        volume.append(cost[:, 0])
+    return torch.cat(volume)
+
+
+def best_half(costs: list[Tensor]) -> Tensor:
+    """Return the mean of the better half of the votes: the others may be hidden there."""
+    stacked = torch.stack(costs)
+    counted = (~stacked.isnan()).sum(0)
+    kept = (counted + 1) // 2
+    ordered = torch.nan_to_num(stacked, 2.0).sort(0).values
+    rank = torch.arange(len(costs), device=stacked.device).view(-1, 1, 1, 1, 1)
+    total = (ordered * (rank < kept)).sum(0)
+    return torch.where(counted > 0, total / kept.clamp_min(1), torch.nan)
+
+
+def smooth(volume: Tensor, guide: Tensor, small: float = 0.25, large: float = 4.0) -> Tensor:
+    """Aggregate a cost volume `(D, H, W)` by semi-global matching along four directions.
+
+    A step of one label costs `small`, any larger step `large`, less where `guide` `(1, H, W)` in
+    [0, 1] has an edge (nan in the guide: unknown, as if there were none).
+    """
+    total = torch.zeros_like(volume)
+    for axis, reverse in ((1, False), (1, True), (2, False), (2, True)):
+        costs = volume.movedim(axis, 0)
+        light = guide[0].movedim(axis - 1, 0)
+        if reverse:
+            costs, light = costs.flip(0), light.flip(0)
+        jumps = torch.nan_to_num(light.diff(dim=0).abs(), 0.0)
+        jumps = torch.cat([torch.zeros_like(jumps[:1]), jumps])
+        limits = (large * torch.exp(-jumps / 0.1)).clamp_min(1.5 * small)
+        paths = torch.empty_like(costs)
+        path = paths[0] = costs[0]
+        for row in range(1, len(costs)):
+            best = path.amin(0, keepdim=True)
+            stepped = path.clone()
+            stepped[1:] = torch.minimum(stepped[1:], path[:-1] + small)
+            stepped[:-1] = torch.minimum(stepped[:-1], path[1:] + small)
+            path = costs[row] + torch.minimum(stepped, best + limits[row]) - best
+            paths[row] = path
+        if reverse:
+            paths = paths.flip(0)
+        total += paths.movedim(0, axis)
+    return total / 4
+
+
+def best_label(volume: Tensor) -> Tensor:
+    """Return the label of the lowest cost, between labels by a parabola: `(H, W)` float."""
+    label = volume.argmin(0).clamp(1, len(volume) - 2) if len(volume) > 2 else volume.argmin(0)
+    if len(volume) <= 2:
+        return label.float()
+    left, middle, right = (volume.gather(0, (label + i)[None])[0] for i in (-1, 0, 1))
+    bend = (left + right - 2 * middle).clamp_min(1e-6)
+    return (label + (0.5 * (left - right) / bend).clamp(-0.5, 0.5)).clamp(0, len(volume) - 1)
+
+
+def sweep(
+    target: Tensor, known: Tensor, photos: list[Tensor], views: list[View], largest: float
+) -> tuple[Tensor, Tensor]:
+    """Return the inverse depth `(H, W)` of each target pixel and what its vote cost, nan for none.
+
+    Photos are RGB or grey `(C, H, W)` in [0, 1]. The costs of half the size are compared in fine
+    and, at a quarter of the size, in wide windows: fine ones place edges, wide ones tell apart
+    what repeats.
+    """
+    _, height, width = target.shape
+    inverse_depths = torch.linspace(0, largest, count_labels(views, largest, max(height, width)))
+    inverse_depths = inverse_depths.to(target.device)
+    volumes = [
+        vote(
+            shrink(target, factor),
+            (shrink(known, factor) > 0.999).float(),
+            [shrink(photo, factor) for photo in photos],
+            views,
+            inverse_depths,
+        )
+        for factor in (2, 4)
+    ]
+    wide = F.interpolate(volumes[1][None], size=volumes[0].shape[1:], mode="nearest")[0]
+    volume = torch.where(wide.isnan(), volumes[0], volumes[0] + wide) / (2 - wide.isnan().float())
+    guide = torch.where(shrink(known, 2) > 0.999, shrink(target, 2), torch.nan)
+    labels = best_label(smooth(torch.nan_to_num(volume, 0.5), guide))
+    cost = volume.gather(0, labels.round().long()[None])[0]
+    inverse_depth = labels * (largest / (len(inverse_depths) - 1))
+    both = torch.stack([inverse_depth, cost])[None]
+    return tuple(F.interpolate(both, size=(height, width), mode="nearest-exact")[0])
+
+
+def shrink(photo: Tensor, factor: int) -> Tensor:
+    """Return a photo `(C, H, W)` as grey, `factor` times smaller each way, by area."""
+    size = [max(1, round(side / factor)) for side in photo.shape[1:]]
+    return F.interpolate(photo.mean(0, keepdim=True)[None], size=size, mode="area")[0]
+
+
+def count_labels(views: list[View], largest: float, long_side: int) -> int:
+    """Return how many depths leave no step of over a pixel at half the size, within 32 and 128."""
+    corners = pixel_grid(8, 8)
+    near, far = (torch.full(corners.shape[:2], depth) for depth in (largest, 0.0))
+    moved = [view.project(corners, near) - view.project(corners, far) for view in views]
+    widest = max(torch.nan_to_num(shift.norm(dim=-1)).median().item() for shift in moved)
+    return int(min(max(widest * long_side / 2, 32), 128))

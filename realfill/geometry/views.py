@@ -1,0 +1,76 @@
+"""How each reference sees the target: from a target pixel and an inverse depth to its pixel.
+
+Pixel coordinates have the centre of the first pixel at (0.5, 0.5). All views work at the size of
+the photos that they were found with; `project` takes and gives coordinates relative to a photo's
+width and height, so that any other size can be sampled with them.
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """A pinhole camera with one radial distortion term; lengths in pixels of `size`."""
+
+    size: tuple[int, int]
+    focal: float = 1.0
+    center: tuple[float, float] = (0.0, 0.0)
+    radial: float = 0.0
+
+    def rays(self, points: Tensor) -> Tensor:
+        """Return `(..., 3)` rays of unit depth through `points` `(..., 2)` in [0, 1]."""
+        distorted = (points * points.new_tensor(self.size) - points.new_tensor(self.center)) / (
+            self.focal
+        )
+        plain = distorted
+        for _ in range(10 if self.radial else 0):
+            plain = distorted / (1 + self.radial * plain.square().sum(-1, keepdim=True))
+        return torch.cat([plain, torch.ones_like(plain[..., :1])], -1)
+
+    def project(self, points: Tensor) -> Tensor:
+        """Return where `(..., 3)` points are seen, `(..., 2)`; nan behind the camera."""
+        depth = points[..., 2:]
+        plain = points[..., :2] / torch.where(depth > 1e-6, depth, torch.nan)
+        seen = plain * (1 + self.radial * plain.square().sum(-1, keepdim=True)) * self.focal
+        return (seen + seen.new_tensor(self.center)) / seen.new_tensor(self.size)
+
+
+@dataclass(frozen=True)
+class View:
+    """One reference as seen from the target: `rotation @ ray + inverse depth * translation`.
+
+    A homography is a view as well: its matrix stands for the rotation, the translation is zero
+    and both cameras have unit focal length, so that rays are pixels.
+    """
+
+    target: Intrinsics
+    reference: Intrinsics
+    rotation: tuple[tuple[float, ...], ...]
+    translation: tuple[float, ...] = (0.0, 0.0, 0.0)
+
+    @property
+    def has_parallax(self) -> bool:
+        """Say whether the inverse depth matters."""
+        return any(self.translation)
+
+    def project(self, points: Tensor, inverse_depth: Tensor) -> Tensor:
+        """Return where the reference sees target `points` `(..., 2)` at `inverse_depth` `(...)`."""
+        rays = self.target.rays(points) @ points.new_tensor(self.rotation).T
+        moved = rays + inverse_depth[..., None] * points.new_tensor(self.translation)
+        return self.reference.project(moved)
+
+    def record(self) -> dict:
+        """Return the view as JSON can hold it."""
+        return asdict(self)
+
+
+def view_by_homography(
+    matrix: np.ndarray, target_size: tuple[int, int], reference_size: tuple[int, int]
+) -> View:
+    """Return the view of a plane: `matrix` takes target pixels to reference pixels."""
+    rows = tuple(tuple(row) for row in np.asarray(matrix, dtype=float).tolist())
+    return View(Intrinsics(target_size), Intrinsics(reference_size), rows)
