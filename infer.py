@@ -5,7 +5,7 @@ accelerate launch infer.py --model_path OUTPUT --scene SCENE --output_dir RESULT
 
 import shutil
 from argparse import Namespace
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,14 @@ from accelerate import PartialState
 from diffusers import StableDiffusionInpaintPipeline
 from PIL import Image
 
+from realfill.blending import composite
 from realfill.command_line import make_parser, run
 from realfill.contact_sheet import make_contact_sheet
 from realfill.devices import DTYPES, choose_precision, start_process
 from realfill.errors import UserError
 from realfill.files import appears_whole, require_writable, write_image, write_json
+from realfill.geometry.guidance import MODES, cached_prefill, guide
+from realfill.geometry.prefill import Prefill
 from realfill.matching import MATCHERS, choose_matcher
 from realfill.models import (
     PROMPT,
@@ -40,7 +43,7 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
     """Parse `argv`, or the command line."""
     parser = make_parser("Sample completions of a photo with a trained model.")
     add = parser.add_argument
-    add("--model_path", required=True, help="what train_realfill.py left, or a base")
+    add("--model_path", help="what train_realfill.py left, or a base")
     add("--scene", type=Path, help="scene folder: gives the photo and the mask")
     add("--validation_image", type=Path, help="the photo, where no --scene is given")
     add("--validation_mask", type=Path, help="its mask: white = to fill")
@@ -70,6 +73,13 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
         help="default: the fastest safe one here",
     )
     add("--base_only", action="store_true", help="leave the adaptation out, for comparison")
+    add(
+        "--geometry",
+        choices=MODES,
+        default="auto",
+        help="fill what the references prove before sampling; off: plain RealFill; "
+        "only: no sampling, one picture, no model needed (default: %(default)s)",
+    )
     add("--pretrained_model_name_or_path", help="the base, where the record does not name it")
     add("--overwrite", action="store_true", help="replace completions made with other settings")
     add(
@@ -84,6 +94,12 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
         parser.error("--rank needs references: give --scene, or use loftr_ranking.py")
     if arguments.scene is None and not (arguments.validation_image and arguments.validation_mask):
         parser.error("give --scene, or --validation_image and --validation_mask")
+    if arguments.geometry == "only":
+        if arguments.scene is None:
+            parser.error("--geometry only needs --scene: it works from the references")
+        arguments.num_images = 1
+    elif arguments.model_path is None:
+        parser.error("--model_path is needed, except with --geometry only")
     for name in ("num_images", "batch_size", "num_inference_steps", "resolution"):
         if (getattr(arguments, name) or 1) < 1:
             parser.error(f"--{name} must be 1 or more")
@@ -164,41 +180,58 @@ def load_model(
     return pipeline.to(state.device), record, precision
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Write 0.png, 1.png, …, realfill.json and contact_sheet.png; ranked, best.png too."""
-    arguments = parse_arguments(argv)
-    scene, truth = read_photos(arguments)
-    require_writable(arguments.output_dir)
-    state = start_process()
+def look_at_references(arguments: Namespace, scene: Scene, state: PartialState) -> Prefill | None:
+    """Return what the references prove of the hole, and say how much; None where not wanted."""
+    if arguments.geometry == "off" or not scene.references:
+        return None
+    with state.main_process_first():
+        prefill = cached_prefill(scene, arguments.output_dir, state.device)
+    state.print(f"geometry: {prefill.message}")
+    return prefill
+
+
+def begin_record(
+    arguments: Namespace, scene: Scene, settings: dict[str, Any], state: PartialState
+) -> list[int]:
+    """Return the completions to be made, after writing down in realfill.json how."""
+    missing = check_output(arguments, read_record(arguments.output_dir), settings)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        if arguments.overwrite:
+            remove_completions(arguments.output_dir)
+        record = {
+            "model_path": arguments.model_path,
+            "base_only": arguments.base_only,
+            "scene": scene.name,
+            "settings": settings,
+            "versions": library_versions(),
+        }
+        write_json(arguments.output_dir / RECORD_FILE, record)
+    return missing
+
+
+def sample_completions(
+    arguments: Namespace, scene: Scene, prefill: Prefill | None, state: PartialState
+) -> None:
+    """Sample the completions that are missing in the output folder."""
     pipeline, record, precision = load_model(arguments, state)
     previous = read_record(arguments.output_dir)
+    guided, strength = guide(scene, prefill) if prefill else (scene, 1.0)
     sampling, seed = settle(arguments, record, previous, native_resolution(pipeline))
+    sampling = replace(sampling, strength=strength)
     settings = asdict(sampling) | {
         "seed": seed,
         "mixed_precision": precision,
         "model": fingerprint(pipeline),
         "photo": scene.digest(),
+        "geometry": arguments.geometry,
     }
-    missing = check_output(arguments, previous, settings)
-    state.wait_for_everyone()
-    if state.is_main_process:
-        if arguments.overwrite:
-            remove_completions(arguments.output_dir)
-        write_json(
-            arguments.output_dir / RECORD_FILE,
-            {
-                "model_path": arguments.model_path,
-                "base_only": arguments.base_only,
-                "scene": scene.name,
-                "settings": settings,
-                "versions": library_versions(),
-            },
-        )
+    missing = begin_record(arguments, scene, settings, state)
     with state.split_between_processes(missing) as share:
         for index, image in complete(
             pipeline,
-            scene.target,
-            scene.mask,
+            guided.target,
+            guided.mask,
             share,
             seed,
             sampling,
@@ -206,10 +239,35 @@ def main(argv: list[str] | None = None) -> None:
             quiet=not state.is_main_process,
         ):
             write_image(arguments.output_dir / f"{index}.png", image)
+
+
+def fill_without_sampling(
+    arguments: Namespace, scene: Scene, prefill: Prefill, state: PartialState
+) -> None:
+    """Write the prefill as the only completion. Raises `UserError` where there is none."""
+    if not prefill.confidence.getbbox():
+        raise UserError(f"--geometry only: {prefill.message}; use auto or off")
+    settings = {"photo": scene.digest(), "geometry": arguments.geometry}
+    for index in begin_record(arguments, scene, settings, state):
+        image = composite(prefill.image, scene.target, scene.mask)
+        write_image(arguments.output_dir / f"{index}.png", image)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write 0.png, 1.png, …, realfill.json and contact_sheet.png; ranked, best.png too."""
+    arguments = parse_arguments(argv)
+    scene, truth = read_photos(arguments)
+    require_writable(arguments.output_dir)
+    state = start_process()
+    prefill = look_at_references(arguments, scene, state)
+    if arguments.geometry == "only":
+        fill_without_sampling(arguments, scene, prefill, state)
+    else:
+        sample_completions(arguments, scene, prefill, state)
     state.wait_for_everyone()
     best = rank(arguments, scene, state) if arguments.rank else None
     if state.is_main_process:
-        write_contact_sheet(arguments, scene, truth, best)
+        write_contact_sheet(arguments, scene, truth, best, prefill)
 
 
 def rank(arguments: Namespace, scene: Scene, state: PartialState) -> str:
@@ -229,7 +287,11 @@ def rank(arguments: Namespace, scene: Scene, state: PartialState) -> str:
 
 
 def write_contact_sheet(
-    arguments: Namespace, scene: Scene, truth: Image.Image | None, best: str | None
+    arguments: Namespace,
+    scene: Scene,
+    truth: Image.Image | None,
+    best: str | None,
+    prefill: Prefill | None,
 ) -> None:
     """Draw contact_sheet.png from the completions in the output folder."""
     completions = {}
@@ -237,7 +299,7 @@ def write_contact_sheet(
         with Image.open(arguments.output_dir / f"{index}.png") as image:
             completions[str(index)] = image.convert("RGB")
     path = arguments.output_dir / "contact_sheet.png"
-    write_image(path, make_contact_sheet(scene, completions, truth, best))
+    write_image(path, make_contact_sheet(scene, completions, truth, best, prefill))
     print(f"wrote {len(completions)} completions; look at {path}")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
+from realfill.geometry.prefill import Prefill
 from realfill.scene import Scene
 
 SHEET = (1600, 1000)
@@ -20,10 +21,12 @@ def make_contact_sheet(
     completions: dict[str, Image.Image],
     truth: Image.Image | None,
     best: str | None = None,
+    prefill: Prefill | None = None,
 ) -> Image.Image:
     """Draw the references, the target with its hole, the truth, and the labelled completions.
 
-    The completion `best` is framed. Returns an RGB picture of at most 1600 x 1000 pixels.
+    The completion `best` is framed. With a prefill, what the references show of the hole and how
+    sure that is stand beside them. Returns an RGB picture of at most 1600 x 1000 pixels.
     """
     width, height = SHEET
     sheet = Image.new("RGB", SHEET, BACKGROUND)
@@ -36,8 +39,12 @@ def make_contact_sheet(
     wanted = [("target, hole marked", mark_hole(scene.target, scene.mask))]
     if truth is not None:
         wanted.append(("truth", truth))
+    if prefill is not None and prefill.confidence.getbbox():
+        wanted.append(("from the references alone", prefill.image))
+        wanted.append(("confidence", prefill.confidence.convert("RGB")))
     references = [(f"reference {name}", image) for name, image in scene.references.items()]
-    split = HEADING + (height - HEADING) * len(wanted) // 4 + CAPTION
+    share = min(len(wanted), 3) / 4
+    split = HEADING + round((height - HEADING) * share) + CAPTION
     draw_grid(sheet, wanted, (0, HEADING, SIDE_COLUMN + GAP, split))
     draw_grid(sheet, references[:MOST_REFERENCES], (0, split, SIDE_COLUMN + GAP, height))
     labelled = [

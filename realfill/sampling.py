@@ -1,5 +1,6 @@
 """Sampling completions with a diffusers inpainting pipeline."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -37,6 +38,8 @@ class SamplingSettings:
     num_inference_steps: int | None = None
     guidance_scale: float = 1.0
     prompt: str = PROMPT
+    strength: float = 1.0
+    """Share of the noise schedule to go through: under 1 starts from what the hole holds."""
 
 
 def complete(
@@ -52,8 +55,12 @@ def complete(
     """Yield `(index, completion)`: RGB in the target's size, blended into it.
 
     Completion i starts from noise drawn with `seed + i` alone, whatever the batch. A batch that
-    does not fit into memory is halved. `pipeline` is left as it was.
+    does not fit into memory is halved. `pipeline` is left as it was. Where the mask is empty there
+    is nothing to sample, and each completion is the target.
     """
+    if not mask.getbbox():
+        yield from ((index, target) for index in indices)
+        return
     size = working_size(target.size, settings.resolution, pipeline.vae_scale_factor)
     photo, hole = resize(target, size), shrink_mask(grow(mask), size)
     scheduler_class, default_steps = SCHEDULERS[settings.scheduler]
@@ -123,7 +130,8 @@ def sample(
         mask_image=[hole] * len(seeds),
         width=photo.width,
         height=photo.height,
-        num_inference_steps=steps,
+        num_inference_steps=math.ceil(steps / settings.strength),
+        strength=settings.strength,
         guidance_scale=settings.guidance_scale,
         generator=[torch.Generator().manual_seed(seed) for seed in seeds],
         callback_on_step_end=advance,

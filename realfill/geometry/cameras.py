@@ -1,5 +1,4 @@
-"""Finding the views: structure from motion, else the epipolar geometry of two photos, else planes.
-"""
+"""Finding the views: structure from motion, else the epipolar geometry of two photos, else planes."""
 
 import importlib.util
 import json
@@ -168,7 +167,9 @@ def plane_view(
     """Return the view by the homography that explains `pairs`, or None where none does."""
     if len(pairs) < MINIMUM_MATCHES:
         return None
-    sizes = [np.array(size) * min(1, LONG_SIDE / max(size)) for size in (target_size, reference_size)]
+    sizes = [
+        np.array(size) * min(1, LONG_SIDE / max(size)) for size in (target_size, reference_size)
+    ]
     here, there = pairs[:, :2] * sizes[0], pairs[:, 2:] * sizes[1]
     matrix, agrees = cv2.findHomography(here, there, cv2.USAC_MAGSAC, 2.0, maxIters=10000)
     _, epipolar = cv2.findFundamentalMat(here, there, cv2.USAC_MAGSAC, 1.5, 0.9999, 10000)
@@ -193,9 +194,7 @@ def two_view_cameras(
     for size, part in ((target_size, pairs[:, :2]), (reference_size, pairs[:, 2:])):
         scale = min(1.0, LONG_SIDE / max(size))
         whole = tuple(max(1, round(side * scale)) for side in size)
-        camera = Intrinsics(
-            whole, FOCAL_GUESS * max(whole), (whole[0] / 2, whole[1] / 2)
-        )
+        camera = Intrinsics(whole, FOCAL_GUESS * max(whole), (whole[0] / 2, whole[1] / 2))
         cameras.append(camera)
         points.append((part * whole - camera.center) / camera.focal)
     threshold = 1.5 / cameras[0].focal

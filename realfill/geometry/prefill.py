@@ -29,8 +29,9 @@ CORRECTION = 0.15
 class Prefill:
     """What the references say of the target.
 
-    `image` has the target's size and equals it outside the hole; `confidence` (L) is 0 outside
-    the hole and where nothing is known, 255 where no error is expected. `message` is for a person.
+    `image` has the target's size and equals it outside the hole; what nobody shows is continued
+    smoothly. `confidence` (L) is 0 outside the hole and where no reference looks, at least 1 where
+    one does, 255 where no error is expected. `message` is for a person.
     """
 
     image: Image.Image
@@ -42,7 +43,8 @@ class Prefill:
 @dataclass(frozen=True)
 class Rendering:
     """The references as seen from the target, in its colours: one picture `(3, H, W)`, nan where
-    nobody looks, and how much the references disagree on it `(H, W)`, nan where one looks alone."""
+    nobody looks, and how much the references disagree on it `(H, W)`, nan where one looks alone.
+    """
 
     picture: Tensor
     disagreement: Tensor
@@ -71,9 +73,7 @@ def make_prefill(scene: Scene, device: torch.device) -> Prefill:
     seen = ~rendering.picture[0].isnan()
     if not (band & seen).any():
         return nothing(scene, cameras, "no reference shows the surroundings of the hole")
-    error, rival = (
-        window_error(image, target, band & seen) for image in (guess, smooth)
-    )
+    error, rival = (window_error(image, target, band & seen) for image in (guess, smooth))
     doubt = doubts(rendering.disagreement, cost)
     mean_error, mean_rival = error[band & seen].mean(), rival[band & seen].mean()
     figures = f"error around the hole {mean_error:.3f}, by interpolation {mean_rival:.3f}"
@@ -190,8 +190,10 @@ def finish(
     photos = [to_tensor(scene.references[name], device) for name in cameras.views]
     rendering = render(target, ~hole, photos, cameras, depth)
     picture = correct(rendering.picture, target, ~hole)
-    image = torch.where(hole & ~picture[0].isnan(), picture, target)
-    confidence = torch.where(hole & ~picture[0].isnan(), confidence, 0)
+    unseen = hole & picture[0].isnan()
+    image = torch.where(hole & ~unseen, picture, target)
+    image = torch.where(unseen, spread(image, (~unseen)[None].float()), image)
+    confidence = torch.where(hole & ~unseen, confidence.clamp_min(1 / 255), 0)
     share = (confidence[hole] >= CONFIDENT).float().mean().item()
     message = f"{cameras.method}, {len(cameras.views)} of {len(scene.references)} references, "
     message += f"{share:.0%} of the hole is known ({figures})"

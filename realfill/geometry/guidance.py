@@ -1,0 +1,88 @@
+"""From a prefill to the scene that the model completes: what is confident is not a hole any more."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageChops, ImageFilter, ImageStat
+
+from realfill.blending import composite
+from realfill.files import write_image, write_json
+from realfill.geometry.cameras import Cameras
+from realfill.geometry.prefill import CONFIDENT, Prefill, make_prefill
+from realfill.scene import Scene, read_photo
+
+MODES = ("auto", "off", "only")
+METHOD_VERSION = 1
+"""To be raised when the same photos would give another prefill, so that none is reused."""
+SMALLEST_DETAIL = 96
+"""The short side over the width in pixels of what is too narrow to be worth a join."""
+
+
+def cached_prefill(scene: Scene, folder: Path, device: torch.device) -> Prefill:
+    """Return the prefill of `scene`, from `folder` where it was made of the same photos.
+
+    Leaves prefill.png, confidence.png and cameras.json there.
+    """
+    paths = [folder / name for name in ("prefill.png", "confidence.png", "cameras.json")]
+    digest = hashlib.sha256(f"{METHOD_VERSION} {scene.digest()}".encode()).hexdigest()
+    if all(path.exists() for path in paths):
+        record = json.loads(paths[2].read_text("utf-8"))
+        if record.get("digest") == digest:
+            with Image.open(paths[1]) as confidence:
+                confidence.load()
+            cameras = Cameras(record["method"], {}, 0.0)
+            return Prefill(read_photo(paths[0]), confidence, cameras, record["message"])
+    prefill = make_prefill(scene, device)
+    write_image(paths[0], prefill.image)
+    write_image(paths[1], prefill.confidence)
+    write_json(
+        paths[2],
+        {
+            "digest": digest,
+            "method": prefill.cameras.method,
+            "message": prefill.message,
+            "views": {name: view.record() for name, view in prefill.cameras.views.items()},
+        },
+    )
+    return prefill
+
+
+def confident_mask(prefill: Prefill, mask: Image.Image) -> Image.Image:
+    """Return which pixels of the hole are taken as known: L, 0 or 255.
+
+    What is confident, without specks of confidence and without specks of doubt.
+    """
+    width = max(3, min(mask.size) // SMALLEST_DETAIL // 2 * 2 + 1)
+    limit = round(255 * CONFIDENT)
+    confident = prefill.confidence.point(lambda value: 255 if value >= limit else 0)
+    confident = ImageChops.lighter(confident, ImageChops.invert(mask))
+    for size in (width, width):
+        confident = confident.filter(ImageFilter.MaxFilter(size)).filter(
+            ImageFilter.MinFilter(size)
+        )
+        confident = confident.filter(ImageFilter.MinFilter(size)).filter(
+            ImageFilter.MaxFilter(size)
+        )
+    return ImageChops.darker(confident, mask)
+
+
+def guide(scene: Scene, prefill: Prefill) -> tuple[Scene, float]:
+    """Return the scene with its hole filled by the prefill, and the strength to sample it with.
+
+    Its mask is what is not confident; it may come out empty. What is left is sampled from noise
+    (strength 1) as far as no reference shows it, and from the prefill under noise (0.5) as far as
+    one does, but doubtfully. Where nothing is confident the scene is returned as it is.
+    """
+    known = confident_mask(prefill, scene.mask)
+    if not known.getbbox():
+        return scene, 1.0
+    target = composite(prefill.image, scene.target, scene.mask)
+    rest = ImageChops.subtract(scene.mask, known)
+    if not rest.getbbox():
+        return replace(scene, target=target, mask=rest), 1.0
+    seen = prefill.confidence.point(lambda value: 255 if value else 0)
+    share = ImageStat.Stat(seen, rest).mean[0] / 255
+    return replace(scene, target=target, mask=rest), 1 - 0.5 * share
