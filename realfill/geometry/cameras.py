@@ -1,4 +1,4 @@
-"""Finding the views: structure from motion, else the epipolar geometry of two photos, else planes."""
+"""Finding the views: structure from motion, else planes, else the epipolar geometry of two."""
 
 import importlib.util
 import json
@@ -62,8 +62,14 @@ def find_cameras(
 
 def work_image(photo: Image.Image) -> Image.Image:
     """Return the photo with a long side of 768 px at most."""
-    scale = min(1.0, LONG_SIDE / max(photo.size))
-    return resize(photo, tuple(max(1, round(side * scale)) for side in photo.size))
+    return resize(photo, work_size(photo.size))
+
+
+def work_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the width and height with a long side of 768 px at most."""
+    scale = min(1.0, LONG_SIDE / max(size))
+    width, height = (max(1, round(side * scale)) for side in size)
+    return width, height
 
 
 def map_scene(
@@ -167,9 +173,7 @@ def plane_view(
     """Return the view by the homography that explains `pairs`, or None where none does."""
     if len(pairs) < MINIMUM_MATCHES:
         return None
-    sizes = [
-        np.array(size) * min(1, LONG_SIDE / max(size)) for size in (target_size, reference_size)
-    ]
+    sizes = work_size(target_size), work_size(reference_size)
     here, there = pairs[:, :2] * sizes[0], pairs[:, 2:] * sizes[1]
     matrix, agrees = cv2.findHomography(here, there, cv2.USAC_MAGSAC, 2.0, maxIters=10000)
     _, epipolar = cv2.findFundamentalMat(here, there, cv2.USAC_MAGSAC, 1.5, 0.9999, 10000)
@@ -177,8 +181,7 @@ def plane_view(
         return None
     if epipolar is not None and agrees.sum() < PLANE_SHARE * epipolar.sum():
         return None
-    whole = [tuple(size.round().astype(int).tolist()) for size in sizes]
-    return view_by_homography(matrix, *whole)
+    return view_by_homography(matrix, *sizes)
 
 
 def two_view_cameras(
@@ -192,8 +195,7 @@ def two_view_cameras(
         return None
     cameras, points = [], []
     for size, part in ((target_size, pairs[:, :2]), (reference_size, pairs[:, 2:])):
-        scale = min(1.0, LONG_SIDE / max(size))
-        whole = tuple(max(1, round(side * scale)) for side in size)
+        whole = work_size(size)
         camera = Intrinsics(whole, FOCAL_GUESS * max(whole), (whole[0] / 2, whole[1] / 2))
         cameras.append(camera)
         points.append((part * whole - camera.center) / camera.focal)

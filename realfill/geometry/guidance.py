@@ -1,4 +1,4 @@
-"""From a prefill to the scene that the model completes: what is confident is not a hole any more."""
+"""From a prefill to the scene that is left for the model: what is sure is not a hole any more."""
 
 import hashlib
 import json

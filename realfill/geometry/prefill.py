@@ -42,8 +42,10 @@ class Prefill:
 
 @dataclass(frozen=True)
 class Rendering:
-    """The references as seen from the target, in its colours: one picture `(3, H, W)`, nan where
-    nobody looks, and how much the references disagree on it `(H, W)`, nan where one looks alone.
+    """The references as seen from the target, in its colours.
+
+    `picture` is `(3, H, W)`, nan where nobody looks; `disagreement` is how far the references are
+    apart there, `(H, W)`, nan where one looks alone.
     """
 
     picture: Tensor
