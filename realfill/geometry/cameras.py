@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -13,12 +13,15 @@ import numpy as np
 from PIL import Image
 
 from realfill.blending import resize
+from realfill.geometry.sweep import SMALLEST_BASELINE
 from realfill.geometry.views import Intrinsics, View, view_by_homography
 
 LONG_SIDE = 768
 """Pixels of the longer side at which features are found and depth is swept."""
 MINIMUM_MATCHES = 30
 """Correspondences that agree, below which a reference is not believed to show the place."""
+MOST_VIEWS = 6
+"""References that are looked at: the sweep compares each with each."""
 PLANE_SHARE = 0.6
 """Share of the epipolar inliers that a homography must explain for the scene to pass as a plane."""
 FOCAL_GUESS = 1.2
@@ -33,20 +36,27 @@ class Cameras:
     views: dict[str, View]
     largest_inverse_depth: float
 
+    @property
+    def have_parallax(self) -> bool:
+        """Say whether any reference stands far enough from the target to tell depths."""
+        centers = [np.linalg.norm(view.center) for view in self.views.values()]
+        return max(centers, default=0) * self.largest_inverse_depth > SMALLEST_BASELINE
+
 
 def find_cameras(
     target: Image.Image, mask: Image.Image, references: dict[str, Image.Image]
 ) -> Cameras:
-    """Return the views of all references that can be tied to the target's known pixels.
+    """Return the views of the references that can be tied to the target's known pixels.
 
     Structure from motion is tried first where there are two references or more and pycolmap is
-    installed. References that it leaves out, and all of them where it fails, get a homography if
-    one explains their matches. A single reference with parallax gets the essential matrix.
+    installed. Where it fails, references whose matches a homography explains get that; a single
+    reference with parallax gets the essential matrix. At most six views are kept, the nearest.
     """
+    references = without_duplicates(references)
     if len(references) > 1 and importlib.util.find_spec("pycolmap"):
         cameras = map_scene(target, mask, references)
         if cameras is not None:
-            return cameras
+            return nearest_views(cameras)
     views: dict[str, View] = {}
     for name, reference in references.items():
         pairs = match(target, mask, reference)
@@ -57,7 +67,21 @@ def find_cameras(
             cameras = two_view_cameras(name, pairs, target.size, reference.size)
             if cameras is not None:
                 return cameras
-    return Cameras("homographies" if views else "none", views, 0.0)
+    return nearest_views(Cameras("homographies" if views else "none", views, 0.0))
+
+
+def without_duplicates(references: dict[str, Image.Image]) -> dict[str, Image.Image]:
+    """Return the references without copies: a copy confirms what it is a copy of."""
+    unique = {photo.tobytes(): name for name, photo in reversed(references.items())}
+    return {name: photo for name, photo in references.items() if name in unique.values()}
+
+
+def nearest_views(cameras: Cameras) -> Cameras:
+    """Return the cameras with the views that are nearest to the target, in their old order."""
+    distances = {name: np.linalg.norm(view.center) for name, view in cameras.views.items()}
+    kept = sorted(distances, key=distances.get)[:MOST_VIEWS]
+    views = {name: view for name, view in cameras.views.items() if name in kept}
+    return replace(cameras, views=views)
 
 
 def work_image(photo: Image.Image) -> Image.Image:

@@ -19,23 +19,28 @@ def tone_terms(colours: Tensor) -> Tensor:
     return torch.cat([torch.ones_like(colours[:, :1]), colours, colours.square()], 1)
 
 
-def match_tone(photo: Tensor, target: Tensor, common: Tensor) -> Tensor:
-    """Return `photo` `(3, H, W)` in the target's tone, in [0, 1].
+def fit_tone(photo: Tensor, target: Tensor, common: Tensor) -> Tensor:
+    """Return the curve `(7, 3)` that brings `photo` `(3, H, W)`, in [0, 1], to the target's tone.
 
-    A quadratic curve is fitted where both see the known region (`common`, bool `(H, W)`), by
-    least squares reweighted against what does not fit, and held near the identity by a prior.
+    A quadratic with mixed channels is fitted where both see the known region (`common`, bool
+    `(H, W)`), by least squares reweighted against what does not fit, and held near the identity.
     """
     terms, wanted = tone_terms(photo[:, common].T), target[:, common].T
     identity = torch.cat([torch.zeros(1, 3), torch.eye(3), torch.zeros(3, 3)]).to(photo)
-    prior = 0.003 * len(terms) * torch.eye(7).to(photo)
+    prior = (1 + 0.003 * len(terms)) * torch.eye(7).to(photo)
     curve, weights = identity, torch.ones(len(terms), 1).to(photo)
-    for _ in range(ROUNDS if len(terms) else 0):
+    for _ in range(ROUNDS):
         weighted = terms * weights
         curve = torch.linalg.solve(
             weighted.T @ terms + prior, weighted.T @ wanted + prior @ identity
         )
         errors = (terms @ curve - wanted).square().sum(1, keepdim=True)
         weights = 1 / (1 + errors / TOLERANCE**2)
+    return curve
+
+
+def apply_tone(photo: Tensor, curve: Tensor) -> Tensor:
+    """Return `photo` `(3, H, W)` through a curve of `fit_tone`, in [0, 1]."""
     return (tone_terms(photo.flatten(1).T) @ curve).T.reshape(photo.shape).clamp(0, 1)
 
 

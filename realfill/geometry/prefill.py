@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from realfill.geometry.cameras import Cameras, find_cameras, work_image
-from realfill.geometry.colours import fuse, match_tone, spread
+from realfill.geometry.colours import apply_tone, fit_tone, fuse, spread
 from realfill.geometry.sweep import pixel_grid, sample, sweep
 from realfill.scene import Scene
 
@@ -40,55 +40,48 @@ class Prefill:
     message: str
 
 
-@dataclass(frozen=True)
-class Rendering:
-    """The references as seen from the target, in its colours.
-
-    `picture` is `(3, H, W)`, nan where nobody looks; `disagreement` is how far the references are
-    apart there, `(H, W)`, nan where one looks alone.
-    """
-
-    picture: Tensor
-    disagreement: Tensor
-
-
 def make_prefill(scene: Scene, device: torch.device) -> Prefill:
     """Find the cameras, sweep the depth, render the references and calibrate the confidence."""
     cameras = find_cameras(scene.target, scene.mask, scene.references)
     if not cameras.views:
         return nothing(scene, cameras, "no reference could be tied to the photo")
-    small, mask = work_image(scene.target), scene.mask
-    mask = mask.resize(small.size, Image.Resampling.BOX).point(lambda value: 255 if value else 0)
-    target, hole = to_tensor(small, device), to_tensor(mask, device)[0] > 0
+    target, hole = work_tensors(scene, device)
     width = max(8, round(BAND * hole.sum().item() ** 0.5))
     band = dilate(hole, width) & ~hole
     outside = ~(hole | band)
     photos = [to_tensor(work_image(scene.references[name]), device) for name in cameras.views]
     depth, cost = torch.zeros_like(target[0]), torch.full_like(target[0], torch.nan)
-    if any(view.has_parallax for view in cameras.views.values()):
+    if cameras.have_parallax:
         views = list(cameras.views.values())
         known = outside[None].float()
         depth, cost = sweep(target, known, photos, views, cameras.largest_inverse_depth)
-    rendering = render(target, outside, photos, cameras, depth)
-    guess = correct(rendering.picture, target, outside)
-    smooth = spread(target, outside[None].float())
-    seen = ~rendering.picture[0].isnan()
-    if not (band & seen).any():
+    warped, inside = warp(photos, cameras, depth)
+    tones = [
+        fit_tone(image, target, outside & (there[0] > 0))
+        for image, there in zip(warped, inside, strict=True)
+    ]
+    picture, disagreement = render(warped, inside, tones, cameras)
+    seen = ~picture[0].isnan()
+    tested = band & seen
+    if not tested.any():
         return nothing(scene, cameras, "no reference shows the surroundings of the hole")
-    error, rival = (window_error(image, target, band & seen) for image in (guess, smooth))
-    doubt = doubts(rendering.disagreement, cost)
-    mean_error, mean_rival = error[band & seen].mean(), rival[band & seen].mean()
-    figures = f"error around the hole {mean_error:.3f}, by interpolation {mean_rival:.3f}"
-    if mean_error >= mean_rival:
+    error = window_error(correct(picture, target, outside), target, tested)
+    rival = window_error(spread(target, outside[None].float()), target, tested)[tested].mean()
+    figures = f"error around the hole {error[tested].mean():.3f}, by interpolation {rival:.3f}"
+    if error[tested].mean() >= rival:
         return nothing(scene, cameras, f"the references predict too little ({figures})")
-    expected = calibrate(doubt, error, band & seen)
-    confidence = (1 - expected / mean_rival).clamp(0, 1) * seen
-    if any(view.has_parallax for view in cameras.views.values()):
+    expected = calibrate(doubts(disagreement, cost), error, tested)
+    confidence = (1 - expected / rival).clamp(0, 1)
+    if cameras.have_parallax:
         # A depth that one reference alone cannot vote for is a guess from the hole's edge.
-        alone = rendering.disagreement.isnan()
+        alone = disagreement.isnan()
         confidence = torch.where(alone, confidence * near(hole, width), confidence)
-    confidence = torch.where(hole, confidence, 0)
-    return finish(scene, cameras, depth, confidence, figures, device)
+    confidence = torch.where(hole & seen, confidence.clamp_min(1 / 255), 0)
+    image, confidence = finish(scene, cameras, tones, depth, confidence)
+    share = (confidence[hole_of(scene, device)] >= CONFIDENT).float().mean().item()
+    used = f"{cameras.method}, {len(cameras.views)} of {len(scene.references)} references"
+    message = f"{used}, {share:.0%} of the hole is known ({figures})"
+    return Prefill(to_image(image), to_image(confidence), cameras, message)
 
 
 def nothing(scene: Scene, cameras: Cameras, reason: str) -> Prefill:
@@ -114,18 +107,28 @@ def dilate(region: Tensor, radius: int) -> Tensor:
     return F.max_pool2d(grown, (1, 2 * radius + 1), 1, (0, radius))[0, 0] > 0
 
 
+def warp(
+    photos: list[Tensor], cameras: Cameras, depth: Tensor, points: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Bring references to the target's view at `depth` `(H, W)`, at `points` or all pixels.
+
+    Returns `(N, 3, H, W)`, and `(N, 1, H, W)` one where the reference looks.
+    """
+    points = pixel_grid(*depth.shape, depth.device) if points is None else points
+    seen = [
+        sample(photo, view.project(points, depth)[None])
+        for photo, view in zip(photos, cameras.views.values(), strict=True)
+    ]
+    return torch.cat([image for image, _ in seen]), torch.cat([inside for _, inside in seen])
+
+
 def render(
-    target: Tensor, known: Tensor, photos: list[Tensor], cameras: Cameras, depth: Tensor
-) -> Rendering:
-    """Bring the references to the target's view and colours, and fuse them."""
-    points = pixel_grid(*depth.shape, depth.device)
-    warped, inside = [], []
-    for photo, view in zip(photos, cameras.views.values(), strict=True):
-        image, there = sample(photo, view.project(points, depth)[None])
-        warped.append(match_tone(image[0], target, known & (there[0, 0] > 0)))
-        inside.append(there[0])
-    distances = [float(np.linalg.norm(view.translation)) for view in cameras.views.values()]
-    return Rendering(*fuse(torch.stack(warped), torch.stack(inside), distances))
+    warped: Tensor, inside: Tensor, tones: list[Tensor], cameras: Cameras
+) -> tuple[Tensor, Tensor]:
+    """Fuse warped references in the target's colours; see `fuse` for what it returns."""
+    toned = [apply_tone(image, tone) for image, tone in zip(warped, tones, strict=True)]
+    distances = [float(np.linalg.norm(view.center)) for view in cameras.views.values()]
+    return fuse(torch.stack(toned), inside, distances)
 
 
 def correct(picture: Tensor, target: Tensor, known: Tensor) -> Tensor:
@@ -176,27 +179,50 @@ def near(hole: Tensor, width: int) -> Tensor:
 
 
 def finish(
-    scene: Scene,
-    cameras: Cameras,
-    depth: Tensor,
-    confidence: Tensor,
-    figures: str,
-    device: torch.device,
-) -> Prefill:
-    """Render at the photo's own size and take in the withheld band."""
-    target, hole = to_tensor(scene.target, device), to_tensor(scene.mask, device)[0] > 0.5
+    scene: Scene, cameras: Cameras, tones: list[Tensor], depth: Tensor, confidence: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Render around the hole at the photo's own size, the withheld band taken in as known.
+
+    Returns the picture `(3, H, W)`, the target outside the hole and smooth where nobody looks,
+    and the confidence `(H, W)`.
+    """
+    target, hole = to_tensor(scene.target, depth.device), hole_of(scene, depth.device)
     depth, confidence = (
-        F.interpolate(part[None, None], size=target.shape[1:], mode=mode)[0, 0]
+        F.interpolate(part[None, None], size=hole.shape, mode=mode)[0, 0]
         for part, mode in ((depth, "nearest-exact"), (confidence, "bilinear"))
     )
-    photos = [to_tensor(scene.references[name], device) for name in cameras.views]
-    rendering = render(target, ~hole, photos, cameras, depth)
-    picture = correct(rendering.picture, target, ~hole)
-    unseen = hole & picture[0].isnan()
-    image = torch.where(hole & ~unseen, picture, target)
-    image = torch.where(unseen, spread(image, (~unseen)[None].float()), image)
-    confidence = torch.where(hole & ~unseen, confidence.clamp_min(1 / 255), 0)
-    share = (confidence[hole] >= CONFIDENT).float().mean().item()
-    message = f"{cameras.method}, {len(cameras.views)} of {len(scene.references)} references, "
-    message += f"{share:.0%} of the hole is known ({figures})"
-    return Prefill(to_image(image), to_image(confidence), cameras, message)
+    box = surroundings(hole)
+    points = pixel_grid(*hole.shape, depth.device)[box]
+    photos = [to_tensor(scene.references[name], depth.device) for name in cameras.views]
+    picture, _ = render(*warp(photos, cameras, depth[box], points), tones, cameras)
+    around, inner = target[(slice(None), *box)], hole[box]
+    picture = correct(picture, around, ~inner)
+    seen = inner & ~picture[0].isnan()
+    filled = torch.where(seen, picture, around)
+    continued = spread(filled, (seen | ~inner)[None].float())
+    target[(slice(None), *box)] = torch.where(inner & ~seen, continued, filled)
+    confidence[box] *= seen
+    return target, torch.where(hole, confidence, 0)
+
+
+def surroundings(hole: Tensor) -> tuple[slice, slice]:
+    """Return the rows and columns of the hole's box, half as large again on each side."""
+    slices = []
+    for axis in (1, 0):
+        places = hole.any(axis).nonzero()
+        first, last = int(places.min()), int(places.max()) + 1
+        margin = (last - first) // 2 + 1
+        slices.append(slice(max(0, first - margin), last + margin))
+    return slices[0], slices[1]
+
+
+def work_tensors(scene: Scene, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the target `(3, H, W)` at the working size, and where its hole reaches, `(H, W)`."""
+    small = work_image(scene.target)
+    mask = scene.mask.resize(small.size, Image.Resampling.BOX)
+    return to_tensor(small, device), to_tensor(mask, device)[0] > 0
+
+
+def hole_of(scene: Scene, device: torch.device) -> Tensor:
+    """Return where the hole is at the photo's own size, bool `(H, W)`."""
+    return to_tensor(scene.mask, device)[0] > 0.5

@@ -7,6 +7,7 @@ each other. The votes are smoothed by semi-global matching (Hirschmüller, 2008)
 from dataclasses import dataclass
 from itertools import combinations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,6 +16,8 @@ from realfill.geometry.views import View
 
 WINDOW = 7
 """Side in pixels of the window that is compared."""
+SMALLEST_BASELINE = 0.01
+"""Distance of two cameras over the nearest depth, under which they stand at one place."""
 CHUNK = 8
 """Depths compared at once: bounds the memory."""
 NOISE = 2e-4
@@ -80,20 +83,29 @@ def vote(
     """Return the cost volume `(D, H, W)` in [0, 1]; nan where nobody has a vote.
 
     `target` is `(1, H, W)` grey in [0, 1] with `known` `(1, H, W)` one where it may vote; `photos`
-    are the grey references. `inverse_depths` is `(D,)` or, for refinement, `(D, H, W)`.
+    are the grey references. `inverse_depths` is `(D,)`. Photos from one and the same place agree
+    at every depth, so such pairs have no vote. `views` must hold one that stands apart.
     """
     _, height, width = target.shape
     points = pixel_grid(height, width, target.device)
     here = Patches.of(target[None], known[None])
+    centers = [view.center for view in views]
+    apart = SMALLEST_BASELINE / max(inverse_depths.max().item(), 1e-9)
+    voters = [index for index, center in enumerate(centers) if np.linalg.norm(center) > apart]
+    couples = [
+        (first, second)
+        for first, second in combinations(range(len(views)), 2)
+        if np.linalg.norm(centers[first] - centers[second]) > apart
+    ]
     volume = []
     for chunk in inverse_depths.split(CHUNK):
-        depths = chunk.reshape(len(chunk), *(chunk.shape[1:] or (1, 1))).expand(-1, height, width)
+        depths = chunk.view(-1, 1, 1).expand(-1, height, width)
         warped = [
             Patches.of(*sample(photo, view.project(points, depths)))
             for photo, view in zip(photos, views, strict=True)
         ]
-        cost = best_half([here.dissimilarity(patches) for patches in warped])
-        pairs = [first.dissimilarity(second) for first, second in combinations(warped, 2)]
+        cost = best_half([here.dissimilarity(warped[voter]) for voter in voters])
+        pairs = [warped[first].dissimilarity(warped[second]) for first, second in couples]
         if pairs:
             cost = torch.where(cost.isnan(), best_half(pairs), cost)
         volume.append(cost[:, 0])

@@ -53,9 +53,9 @@ class View:
     translation: tuple[float, ...] = (0.0, 0.0, 0.0)
 
     @property
-    def has_parallax(self) -> bool:
-        """Say whether the inverse depth matters."""
-        return any(self.translation)
+    def center(self) -> np.ndarray:
+        """Return where the reference stands, from the target, `(3,)` in median depths."""
+        return -np.array(self.rotation).T @ np.array(self.translation)
 
     def project(self, points: Tensor, inverse_depth: Tensor) -> Tensor:
         """Return where the reference sees target `points` `(..., 2)` at `inverse_depth` `(...)`."""
