@@ -40,9 +40,21 @@ def results(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
     return output
 
 
+def test_references_that_prove_nothing_change_nothing(
+    trained: tuple[Path, Path], results: Path, tmp_path: Path
+) -> None:
+    said = json.loads((results / "cameras.json").read_text())["message"]
+    assert said == "off: no reference could be tied to the photo"
+    infer(trained[1], trained[0], tmp_path, "--geometry", "off")
+    for index in range(4):
+        name = f"{index}.png"
+        assert (tmp_path / name).read_bytes() == (results / name).read_bytes()
+
+
 def test_what_inference_leaves(trained: tuple[Path, Path], results: Path) -> None:
     names = {path.name for path in results.iterdir()}
-    assert names == {*(f"{i}.png" for i in range(4)), "realfill.json", "contact_sheet.png"}
+    written_once = {"realfill.json", "contact_sheet.png", "cameras.json"}
+    assert names == {*(f"{i}.png" for i in range(4)), *written_once}
     scene = load_scene(trained[0])
     outside = np.asarray(feather(scene.mask)) == 0
     inside = np.asarray(scene.mask) == 255

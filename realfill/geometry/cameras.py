@@ -10,7 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from realfill.blending import resize
 from realfill.geometry.sweep import SMALLEST_BASELINE
@@ -52,7 +52,7 @@ def find_cameras(
     installed. Where it fails, references whose matches a homography explains get that; a single
     reference with parallax gets the essential matrix. At most six views are kept, the nearest.
     """
-    references = without_duplicates(references)
+    references = without_copies(target, mask, references)
     if len(references) > 1 and importlib.util.find_spec("pycolmap"):
         cameras = map_scene(target, mask, references)
         if cameras is not None:
@@ -70,10 +70,22 @@ def find_cameras(
     return nearest_views(Cameras("homographies" if views else "none", views, 0.0))
 
 
-def without_duplicates(references: dict[str, Image.Image]) -> dict[str, Image.Image]:
-    """Return the references without copies: a copy confirms what it is a copy of."""
+def without_copies(
+    target: Image.Image, mask: Image.Image, references: dict[str, Image.Image]
+) -> dict[str, Image.Image]:
+    """Return the references without copies of each other, which would confirm each other.
+
+    Nor with the target photo itself, whose hole holds what is to go.
+    """
     unique = {photo.tobytes(): name for name, photo in reversed(references.items())}
-    return {name: photo for name, photo in references.items() if name in unique.values()}
+    known, black = ImageChops.invert(mask), Image.new("RGB", target.size)
+    seen = Image.composite(target, black, known)
+    return {
+        name: photo
+        for name, photo in references.items()
+        if name in unique.values()
+        and (photo.size != target.size or Image.composite(photo, black, known) != seen)
+    }
 
 
 def nearest_views(cameras: Cameras) -> Cameras:
@@ -200,7 +212,10 @@ def plane_view(
     sizes = work_size(target_size), work_size(reference_size)
     here, there = pairs[:, :2] * sizes[0], pairs[:, 2:] * sizes[1]
     matrix, agrees = cv2.findHomography(here, there, cv2.USAC_MAGSAC, 2.0, maxIters=10000)
-    _, epipolar = cv2.findFundamentalMat(here, there, cv2.USAC_MAGSAC, 1.5, 0.9999, 10000)
+    try:
+        _, epipolar = cv2.findFundamentalMat(here, there, cv2.USAC_MAGSAC, 1.5, 0.9999, 10000)
+    except cv2.error:
+        epipolar = None  # no parallax at all: OpenCV 5 then finds no model and fails
     if matrix is None or agrees.sum() < MINIMUM_MATCHES:
         return None
     if epipolar is not None and agrees.sum() < PLANE_SHARE * epipolar.sum():

@@ -10,11 +10,12 @@ from PIL import Image, ImageChops, ImageFilter, ImageStat
 
 from realfill.blending import composite
 from realfill.files import write_image, write_json
-from realfill.geometry.cameras import Cameras
-from realfill.geometry.prefill import CONFIDENT, Prefill, make_prefill
+from realfill.geometry.cameras import find_cameras
+from realfill.geometry.prefill import CONFIDENT, Prefill, empty_prefill, make_prefill
 from realfill.scene import Scene, read_photo
 
 MODES = ("auto", "off", "only")
+RECORD = "cameras.json"
 METHOD_VERSION = 1
 """To be raised when the same photos would give another prefill, so that none is reused."""
 SMALLEST_DETAIL = 96
@@ -24,29 +25,28 @@ SMALLEST_DETAIL = 96
 def cached_prefill(scene: Scene, folder: Path, device: torch.device) -> Prefill:
     """Return the prefill of `scene`, from `folder` where it was made of the same photos.
 
-    Leaves prefill.png, confidence.png and cameras.json there.
+    Leaves cameras.json there and, where there is something to show, prefill.png and
+    confidence.png.
     """
-    paths = [folder / name for name in ("prefill.png", "confidence.png", "cameras.json")]
+    pictures, record_path = (folder / "prefill.png", folder / "confidence.png"), folder / RECORD
     digest = hashlib.sha256(f"{METHOD_VERSION} {scene.digest()}".encode()).hexdigest()
-    if all(path.exists() for path in paths):
-        record = json.loads(paths[2].read_text("utf-8"))
-        if record.get("digest") == digest:
-            with Image.open(paths[1]) as confidence:
-                confidence.load()
-            cameras = Cameras(record["method"], {}, 0.0)
-            return Prefill(read_photo(paths[0]), confidence, cameras, record["message"])
-    prefill = make_prefill(scene, device)
-    write_image(paths[0], prefill.image)
-    write_image(paths[1], prefill.confidence)
-    write_json(
-        paths[2],
-        {
-            "digest": digest,
-            "method": prefill.cameras.method,
-            "message": prefill.message,
-            "views": {name: view.record() for name, view in prefill.cameras.views.items()},
-        },
-    )
+    record = json.loads(record_path.read_text("utf-8")) if record_path.exists() else {}
+    if record.get("digest") == digest:
+        if not record["filled"]:
+            return empty_prefill(scene, record["message"])
+        if all(path.exists() for path in pictures):
+            confidence = read_photo(pictures[1]).convert("L")
+            return Prefill(read_photo(pictures[0]), confidence, record["message"])
+    cameras = find_cameras(scene.target, scene.mask, scene.references)
+    prefill = make_prefill(scene, cameras, device)
+    filled = prefill.confidence.getbbox() is not None
+    for path, image in zip(pictures, (prefill.image, prefill.confidence), strict=True):
+        path.unlink(missing_ok=True)
+        if filled:
+            write_image(path, image)
+    views = {name: view.record() for name, view in cameras.views.items()}
+    said = {"digest": digest, "filled": filled, "message": prefill.message}
+    write_json(record_path, said | {"method": cameras.method, "views": views})
     return prefill
 
 

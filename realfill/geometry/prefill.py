@@ -6,13 +6,14 @@ predicted like the hole, and compared. That gives, for this scene, the error to 
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from realfill.geometry.cameras import Cameras, find_cameras, work_image
+from realfill.geometry.cameras import Cameras, work_image
 from realfill.geometry.colours import apply_tone, fit_tone, fuse, spread
 from realfill.geometry.sweep import pixel_grid, sample, sweep
 from realfill.scene import Scene
@@ -36,18 +37,16 @@ class Prefill:
 
     image: Image.Image
     confidence: Image.Image
-    cameras: Cameras
     message: str
 
 
-def make_prefill(scene: Scene, device: torch.device) -> Prefill:
-    """Find the cameras, sweep the depth, render the references and calibrate the confidence."""
-    cameras = find_cameras(scene.target, scene.mask, scene.references)
+def make_prefill(scene: Scene, cameras: Cameras, device: torch.device) -> Prefill:
+    """Sweep the depth, render the references and calibrate the confidence."""
     if not cameras.views:
-        return nothing(scene, cameras, "no reference could be tied to the photo")
+        return empty_prefill(scene, "off: no reference could be tied to the photo")
     target, hole = work_tensors(scene, device)
     width = max(8, round(BAND * hole.sum().item() ** 0.5))
-    band = dilate(hole, width) & ~hole
+    band = (distance_to(hole) <= width) & ~hole
     outside = ~(hole | band)
     photos = [to_tensor(work_image(scene.references[name]), device) for name in cameras.views]
     depth, cost = torch.zeros_like(target[0]), torch.full_like(target[0], torch.nan)
@@ -64,29 +63,29 @@ def make_prefill(scene: Scene, device: torch.device) -> Prefill:
     seen = ~picture[0].isnan()
     tested = band & seen
     if not tested.any():
-        return nothing(scene, cameras, "no reference shows the surroundings of the hole")
+        return empty_prefill(scene, "off: no reference shows the surroundings of the hole")
     error = window_error(correct(picture, target, outside), target, tested)
     rival = window_error(spread(target, outside[None].float()), target, tested)[tested].mean()
     figures = f"error around the hole {error[tested].mean():.3f}, by interpolation {rival:.3f}"
     if error[tested].mean() >= rival:
-        return nothing(scene, cameras, f"the references predict too little ({figures})")
+        return empty_prefill(scene, f"off: the references predict too little ({figures})")
     expected = calibrate(doubts(disagreement, cost), error, tested)
     confidence = (1 - expected / rival).clamp(0, 1)
     if cameras.have_parallax:
         # A depth that one reference alone cannot vote for is a guess from the hole's edge.
-        alone = disagreement.isnan()
-        confidence = torch.where(alone, confidence * near(hole, width), confidence)
+        near = (1 - distance_to(~hole) / width).clamp_min(0)
+        confidence = torch.where(disagreement.isnan(), confidence * near, confidence)
     confidence = torch.where(hole & seen, confidence.clamp_min(1 / 255), 0)
     image, confidence = finish(scene, cameras, tones, depth, confidence)
     share = (confidence[hole_of(scene, device)] >= CONFIDENT).float().mean().item()
     used = f"{cameras.method}, {len(cameras.views)} of {len(scene.references)} references"
     message = f"{used}, {share:.0%} of the hole is known ({figures})"
-    return Prefill(to_image(image), to_image(confidence), cameras, message)
+    return Prefill(to_image(image), to_image(confidence), message)
 
 
-def nothing(scene: Scene, cameras: Cameras, reason: str) -> Prefill:
+def empty_prefill(scene: Scene, message: str) -> Prefill:
     """Return a prefill that fills nothing."""
-    return Prefill(scene.target, Image.new("L", scene.target.size), cameras, f"off: {reason}")
+    return Prefill(scene.target, Image.new("L", scene.target.size), message)
 
 
 def to_tensor(image: Image.Image, device: torch.device) -> Tensor:
@@ -101,10 +100,10 @@ def to_image(pixels: Tensor) -> Image.Image:
     return Image.fromarray((pixels.permute(1, 2, 0) if pixels.ndim == 3 else pixels).numpy())
 
 
-def dilate(region: Tensor, radius: int) -> Tensor:
-    """Grow a bool `(H, W)` region by a square of the given radius in pixels."""
-    grown = F.max_pool2d(region[None, None].float(), (2 * radius + 1, 1), 1, (radius, 0))
-    return F.max_pool2d(grown, (1, 2 * radius + 1), 1, (0, radius))[0, 0] > 0
+def distance_to(region: Tensor) -> Tensor:
+    """Return each pixel's distance in pixels to the bool `(H, W)` region."""
+    elsewhere = (~region).byte().cpu().numpy()
+    return torch.from_numpy(cv2.distanceTransform(elsewhere, cv2.DIST_L2, 5)).to(region.device)
 
 
 def warp(
@@ -168,14 +167,6 @@ def calibrate(doubt: Tensor, error: Tensor, region: Tensor) -> Tensor:
     spread_out = doubts - doubts.mean()
     slope = (spread_out * errors).sum() / spread_out.square().sum().clamp_min(1e-6)
     return (errors.mean() + slope.clamp_min(0) * (doubt - doubts.mean())).clamp_min(0)
-
-
-def near(hole: Tensor, width: int) -> Tensor:
-    """Return 1 at the hole's edge falling to 0 at `width` pixels inside, `(H, W)`."""
-    rings = torch.zeros_like(hole, dtype=torch.float32)
-    for step in range(width):
-        rings += dilate(~hole, step)
-    return rings / width
 
 
 def finish(

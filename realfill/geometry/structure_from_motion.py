@@ -63,7 +63,9 @@ def main() -> None:
         database,
         folder / "images",
         folder,
-        options=pycolmap.IncrementalPipelineOptions(min_model_size=3, num_threads=1),
+        options=pycolmap.IncrementalPipelineOptions(
+            min_model_size=3, max_num_models=2, init_num_trials=20, num_threads=1
+        ),
     )
     described = [describe(model) for model in models.values()]
     (folder / "models.json").write_text(json.dumps(described), "utf-8")

@@ -83,8 +83,9 @@ def vote(
     """Return the cost volume `(D, H, W)` in [0, 1]; nan where nobody has a vote.
 
     `target` is `(1, H, W)` grey in [0, 1] with `known` `(1, H, W)` one where it may vote; `photos`
-    are the grey references. `inverse_depths` is `(D,)`. Photos from one and the same place agree
-    at every depth, so such pairs have no vote. `views` must hold one that stands apart.
+    are the grey references. `inverse_depths` is `(D,)` or `(D, H, W)`. Photos from one and the
+    same place agree at every depth, so such pairs have no vote; `views` must hold one that stands
+    apart from the target.
     """
     _, height, width = target.shape
     points = pixel_grid(height, width, target.device)
@@ -99,7 +100,7 @@ def vote(
     ]
     volume = []
     for chunk in inverse_depths.split(CHUNK):
-        depths = chunk.view(-1, 1, 1).expand(-1, height, width)
+        depths = chunk.view(len(chunk), *chunk.shape[1:] or (1, 1)).expand(-1, height, width)
         warped = [
             Patches.of(*sample(photo, view.project(points, depths)))
             for photo, view in zip(photos, views, strict=True)
@@ -190,9 +191,28 @@ def sweep(
     guide = torch.where(shrink(known, 2) > 0.999, shrink(target, 2), torch.nan)
     labels = best_label(smooth(torch.nan_to_num(volume, 0.5), guide))
     cost = volume.gather(0, labels.round().long()[None])[0]
-    inverse_depth = labels * (largest / (len(inverse_depths) - 1))
-    both = torch.stack([inverse_depth, cost])[None]
-    return tuple(F.interpolate(both, size=(height, width), mode="nearest-exact")[0])
+    step = largest / (len(inverse_depths) - 1)
+    both = torch.stack([labels * step, cost])[None]
+    inverse_depth, cost = F.interpolate(both, size=(height, width), mode="nearest-exact")[0]
+    return refine(target, known, photos, views, inverse_depth, step), cost
+
+
+def refine(
+    target: Tensor,
+    known: Tensor,
+    photos: list[Tensor],
+    views: list[View],
+    inverse_depth: Tensor,
+    step: float,
+) -> Tensor:
+    """Return `inverse_depth` `(H, W)` moved by up to a `step` to where the photos agree best."""
+    shifts = torch.linspace(-1, 1, 5, device=target.device) * step
+    candidates = inverse_depth + shifts.view(-1, 1, 1)
+    grey = [shrink(photo, 1) for photo in photos]
+    volume = vote(shrink(target, 1), (known > 0.999).float(), grey, views, candidates)
+    volume = box(torch.nan_to_num(volume, 0.5)[:, None], 2 * WINDOW + 1)[:, 0]
+    moved = inverse_depth + (best_label(volume) - 2) * step / 2
+    return torch.where(volume.std(0) > 1e-4, moved, inverse_depth)
 
 
 def shrink(photo: Tensor, factor: int) -> Tensor:

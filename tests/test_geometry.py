@@ -1,0 +1,226 @@
+"""What the references prove: a rendered scene with known depths, and scenes that prove nothing."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from realfill.geometry.cameras import Cameras, find_cameras
+from realfill.geometry.colours import apply_tone, fit_tone, spread
+from realfill.geometry.guidance import cached_prefill, guide
+from realfill.geometry.prefill import make_prefill
+from realfill.geometry.sweep import sweep
+from realfill.geometry.views import Intrinsics, View
+from realfill.scene import Scene, load_scene, load_truth
+from tests.conftest import ROOT, launch
+
+SIZE = (384, 288)
+FOCAL = 400.0
+CPU = torch.device("cpu")
+TURNS = {"left": (-0.06, (0.5, 0.0, 0.0)), "right": (0.06, (-0.5, 0.03, 0.05))}
+TURNS |= {"up": (0.0, (0.1, 0.4, 0.0)), "near": (0.02, (-0.2, -0.1, 0.0))}
+
+
+def draw_texture(seed: int) -> np.ndarray:
+    """Draw a texture rich in corners, `(900, 1200, 3)` in [0, 1]."""
+    random = np.random.default_rng(seed)
+    texture = np.zeros((900, 1200, 3))
+    for octave in (8, 16, 32, 64):
+        noise = random.uniform(size=(900 // octave + 1, 1200 // octave + 1, 3))
+        texture += cv2.resize(noise, (1200, 900), interpolation=cv2.INTER_CUBIC) / 4
+    for _ in range(250):
+        x, y, side = random.integers(0, 1200), random.integers(0, 900), random.integers(8, 50)
+        texture[y : y + side, x : x + side] = random.uniform(0.1, 0.9, 3)
+    return cv2.GaussianBlur(texture, (0, 0), 1.5).clip(0.05, 0.95)
+
+
+def rays(angle: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rotation about the vertical of a camera and its pixels' rays, `(H, W, 3)`."""
+    turn = cv2.Rodrigues(np.array([0.0, angle, 0.0]))[0]
+    x, y = np.meshgrid(np.arange(SIZE[0]) + 0.5, np.arange(SIZE[1]) + 0.5)
+    flat = np.stack([(x - SIZE[0] / 2) / FOCAL, (y - SIZE[1] / 2) / FOCAL, np.ones_like(x)], -1)
+    return turn, flat
+
+
+def photograph(angle: float, translation: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Render a wall at depth 4 and a board before it at depth 3: photo in [0, 1], and depth."""
+    turn, directions = rays(angle)
+    position = -turn.T @ np.array(translation)
+    directions = directions @ turn
+    photo, depth = np.zeros((*SIZE[::-1], 3)), np.zeros(SIZE[::-1])
+    for plane, seed, bounds in ((4.0, 1, None), (3.0, 2, (0.1, 1.1, -0.9, 0.5))):
+        distance = (plane - position[2]) / directions[..., 2]
+        place = position + distance[..., None] * directions
+        u, v = ((place[..., axis] + (3.0, 2.25)[axis]) * 200 for axis in (0, 1))
+        colour = cv2.remap(draw_texture(seed), *(m.astype(np.float32) for m in (u, v)), 1)
+        inside = np.ones_like(depth, bool)
+        if bounds is not None:
+            left, right, top, bottom = bounds
+            inside = (place[..., 0] > left) & (place[..., 0] < right)
+            inside &= (place[..., 1] > top) & (place[..., 1] < bottom)
+        photo[inside], depth[inside] = colour[inside], plane
+    return photo, depth
+
+
+def to_image(photo: np.ndarray) -> Image.Image:
+    return Image.fromarray((photo * 255).round().astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def rendered() -> tuple[Scene, Cameras, Image.Image, np.ndarray]:
+    """Return a scene, its true cameras, the truth, and the target's depth."""
+    truth, depth = photograph(0.0, (0.0, 0.0, 0.0))
+    mask = Image.new("L", SIZE)
+    mask.paste(255, (140, 90, 260, 200))
+    references, views = {}, {}
+    pinhole = Intrinsics(SIZE, FOCAL, (SIZE[0] / 2, SIZE[1] / 2))
+    for index, (name, (angle, translation)) in enumerate(TURNS.items()):
+        photo, _ = photograph(angle, translation)
+        gains = np.array([0.8, 0.9, 0.85]) if index % 2 else np.array([1.0, 0.95, 0.9])
+        references[name] = to_image(photo * gains)
+        turn = tuple(map(tuple, rays(angle)[0].tolist()))
+        views[name] = View(pinhole, pinhole, turn, translation)
+    target = Image.composite(Image.new("RGB", SIZE), to_image(truth), mask)
+    cameras = Cameras("known", views, 0.5)
+    return Scene("planes", references, target, mask), cameras, to_image(truth), depth
+
+
+def hole_of(scene: Scene) -> np.ndarray:
+    return np.asarray(scene.mask) > 127
+
+
+def test_the_sweep_finds_the_depth_of_rendered_planes(rendered) -> None:
+    scene, cameras, _, depth = rendered
+    grey = [
+        torch.from_numpy(np.array(photo.convert("L")))[None].float() / 255
+        for photo in (scene.target, *scene.references.values())
+    ]
+    known = torch.from_numpy(~hole_of(scene))[None].float()
+    found, _ = sweep(grey[0], known, grey[1:], list(cameras.views.values()), 0.5)
+    relative = np.abs(1 / found.numpy() - depth) / depth
+    assert np.quantile(relative[hole_of(scene)], 0.95) < 0.02
+
+
+def test_the_prefill_is_true_and_its_confidence_ranks_its_errors(rendered) -> None:
+    scene, cameras, truth, _ = rendered
+    prefill = make_prefill(scene, cameras, CPU)
+    hole = hole_of(scene)
+    errors = (np.asarray(prefill.image) - np.asarray(truth).astype(float))[hole] / 255
+    confidence = np.asarray(prefill.confidence)[hole]
+    sure = confidence >= 102
+    assert sure.mean() > 0.9
+    assert -10 * np.log10(np.square(errors[sure]).mean()) > 30
+    wrong = np.abs(errors).mean(1) > 0.05
+    assert 10 < wrong.sum() < len(wrong) / 5
+    ranks = confidence.argsort(kind="stable").argsort()
+    spread_of_ranks = ranks[~wrong].mean() - ranks[wrong].mean()
+    assert 0.5 + spread_of_ranks / len(ranks) > 0.8, "area under the ROC curve"
+    outside = np.asarray(prefill.image)[~hole] == np.asarray(scene.target)[~hole]
+    assert outside.all()
+
+
+def test_structure_from_motion_finds_the_cameras(rendered) -> None:
+    scene, known, truth, _ = rendered
+    cameras = find_cameras(scene.target, scene.mask, scene.references)
+    assert cameras.method == "structure from motion"
+    assert list(cameras.views) == list(known.views)
+    for name, view in cameras.views.items():
+        expected, found = known.views[name].center, view.center
+        cosine = expected @ found / np.linalg.norm(expected) / np.linalg.norm(found)
+        assert cosine > 0.99, name
+    prefill = make_prefill(scene, cameras, CPU)
+    error = (np.asarray(prefill.image) - np.asarray(truth).astype(float))[hole_of(scene)] / 255
+    assert -10 * np.log10(np.square(error).mean()) > 26
+
+
+def variant(scene: Scene, **references: Image.Image) -> Scene:
+    return Scene(scene.name, references, scene.target, scene.mask)
+
+
+def foreign_photo() -> Image.Image:
+    return to_image(draw_texture(7)[:288, :384])
+
+
+def test_photos_of_another_place_are_refused(rendered, tmp_path: Path) -> None:
+    scene = rendered[0]
+    alone = variant(scene, foreign=foreign_photo(), other=to_image(draw_texture(8)[:288, :384]))
+    prefill = cached_prefill(alone, tmp_path, CPU)
+    assert prefill.message.startswith("off: ")
+    assert guide(alone, prefill) == (alone, 1.0)
+    mixed = variant(scene, foreign=foreign_photo(), **scene.references)
+    cameras = find_cameras(mixed.target, mixed.mask, mixed.references)
+    assert list(cameras.views) == list(scene.references)
+
+
+def turned(angle: float) -> Image.Image:
+    return to_image(photograph(angle, (0.0, 0.0, 0.0))[0])
+
+
+def test_copies_and_the_photo_itself_prove_nothing(rendered) -> None:
+    scene, _, truth, _ = rendered
+    left = scene.references["left"]
+    itself = variant(scene, photo=scene.target, another=truth, left=left, copy=left.copy())
+    cameras = find_cameras(itself.target, itself.mask, itself.references)
+    assert list(cameras.views) in ([], ["left"])
+
+
+@pytest.mark.parametrize("case", ["two", "flat references", "flat target", "rotation"])
+def test_awkward_references_do_no_harm(rendered, case: str) -> None:
+    scene, _, truth, _ = rendered
+    left, right = scene.references["left"], scene.references["right"]
+    flat = Image.new("RGB", SIZE, (90, 120, 150))
+    given = {
+        "two": variant(scene, a=left, b=right),
+        "flat references": variant(scene, a=flat, b=flat.resize((200, 150))),
+        "flat target": Scene("flat", {"a": right, "b": left}, flat, scene.mask),
+        "rotation": variant(scene, a=turned(0.1), b=turned(-0.1)),
+    }[case]
+    cameras = find_cameras(given.target, given.mask, given.references)
+    prefill = make_prefill(given, cameras, CPU)
+    guided, strength = guide(given, prefill)
+    assert 0.5 <= strength <= 1
+    if case.startswith("flat"):
+        assert (guided, strength) == (given, 1.0)
+        return
+    sure = hole_of(scene) & (np.asarray(guided.mask) == 0)
+    assert sure.mean() > 0.8 * hole_of(scene).mean()
+    error = (np.asarray(guided.target) - np.asarray(truth).astype(float))[sure] / 255
+    assert -10 * np.log10(np.square(error).mean()) > 24
+
+
+def test_a_tone_curve_is_found_despite_what_does_not_fit() -> None:
+    photo = torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(0))
+    target = (0.7 * photo + 0.2 * photo**2 + 0.05).clamp(0, 1)
+    damaged = target.clone()
+    damaged[:, :8] = 0
+    curve = fit_tone(photo, damaged, torch.ones(40, 50, dtype=torch.bool))
+    assert (apply_tone(photo, curve) - target).abs().max() < 0.04
+
+
+def test_values_spread_smoothly_from_where_they_are_known() -> None:
+    known = torch.zeros(1, 64, 64)
+    known[:, :, :16] = 1
+    values = torch.full((3, 64, 64), 0.25) * known
+    assert torch.allclose(spread(values, known), torch.full((3, 64, 64), 0.25), atol=1e-3)
+    ramp = torch.linspace(0, 1, 64).expand(3, 64, 64)
+    known = torch.ones(1, 64, 64)
+    known[:, 24:40, 24:40] = 0
+    assert (spread(ramp * known, known) - ramp).abs().max() < 0.15
+
+
+def test_only_shows_the_references_and_is_reused(tmp_path: Path) -> None:
+    flags = ("infer.py", "--geometry", "only", "--scene", "data/graf", "--output_dir", tmp_path)
+    assert "1 of 1 references" in launch(*flags)
+    names = {"0.png", "prefill.png", "confidence.png", "cameras.json"}
+    assert names <= {path.name for path in tmp_path.iterdir()}
+    times = {name: (tmp_path / name).stat().st_mtime_ns for name in names}
+    launch(*flags)
+    assert times == {name: (tmp_path / name).stat().st_mtime_ns for name in names}
+    scene = load_scene(ROOT / "data/graf")
+    with Image.open(tmp_path / "0.png") as image:
+        filled = np.asarray(image.convert("RGB")).astype(float)
+    error = (filled - np.asarray(load_truth(ROOT / "data/graf")))[hole_of(scene)] / 255
+    assert -10 * np.log10(np.square(error).mean()) > 18, "a mean colour has 11.9 dB"
