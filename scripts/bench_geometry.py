@@ -1,0 +1,103 @@
+"""Compare completions with and without geometry, for scenes that bench_scenes has trained.
+
+python -m scripts.bench_geometry --scenes data/yard data/graf --work_dir work/bench-scenes
+
+PSNR in dB and SSIM inside the hole at the photo's own size, the mean of 16 completions a seed and
+the spread over the seeds; beside them what fills the hole without a model.
+"""
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from benchmark.baselines import fill_without_learning
+from benchmark.psnr import psnr_inside
+from benchmark.ssim import ssim_against
+from realfill.files import write_json
+from realfill.geometry.cameras import MINIMUM_MATCHES, match
+from realfill.scene import Scene, load_scene, load_truth
+from scripts.bench_scenes import run_script
+
+SEEDS = (0, 100, 200)
+COLUMNS = ("mean colour", "Telea", "best homography", "only", "off", "auto")
+
+
+def fill_by_homographies(scene: Scene) -> list[np.ndarray]:
+    """Return the target filled from each reference by one homography of the known region."""
+    fills = []
+    hole = np.asarray(scene.mask) > 127
+    for reference in scene.references.values():
+        pairs = match(scene.target, scene.mask, reference)
+        if len(pairs) < MINIMUM_MATCHES:
+            continue
+        here, there = pairs[:, :2] * scene.target.size, pairs[:, 2:] * reference.size
+        matrix, _ = cv2.findHomography(there - 0.5, here - 0.5, cv2.USAC_MAGSAC, 2.0)
+        warped = cv2.warpPerspective(np.asarray(reference), matrix, scene.target.size)
+        fills.append(np.where(hole[..., None], warped, np.asarray(scene.target)))
+    return fills
+
+
+def score_folder(folder: Path, truth: np.ndarray, hole: np.ndarray) -> list[float]:
+    """Return the mean PSNR and SSIM of the completions in `folder`."""
+    ssim = ssim_against(truth, hole)
+    images = [np.asarray(Image.open(path)) for path in sorted(folder.glob("[0-9]*.png"))]
+    scores = [[psnr_inside(image, truth, hole), ssim(image)] for image in images]
+    return np.mean(scores, axis=0).tolist()
+
+
+def bench_scene(folder: Path, work: Path) -> dict[str, list[list[float]]]:
+    """Return (PSNR, SSIM) for each column: one pair, or one a seed."""
+    scene, truth = load_scene(folder), np.asarray(load_truth(folder))
+    hole = np.asarray(scene.mask) > 127
+    ssim = ssim_against(truth, hole)
+    scores = {
+        name: [[psnr_inside(image, truth, hole), ssim(image)]]
+        for name, image in fill_without_learning(np.asarray(scene.target), hole).items()
+    }
+    warped = [[psnr_inside(i, truth, hole), ssim(i)] for i in fill_by_homographies(scene)]
+    scores["best homography"] = [max(warped)] if warped else []
+    for mode in ("only", "off", "auto"):
+        scores[mode] = []
+        for seed in SEEDS[:1] if mode == "only" else SEEDS:
+            output = work / scene.name / f"geometry-{mode}-{seed}"
+            given = ("--scene", folder, "--output_dir", output, "--geometry", mode)
+            model = ("--model_path", work / scene.name / "model", "--seed", seed)
+            run_script("infer.py", *given, *model)
+            scores[mode].append(score_folder(output, truth, hole))
+    return scores
+
+
+def row(scores: dict[str, list[list[float]]], which: int, digits: int) -> str:
+    """Return a table row of PSNR (`which` 0) or SSIM (1), with the gain of auto over off."""
+    cells, means = [], {}
+    for column in COLUMNS:
+        values = [pair[which] for pair in scores[column]]
+        means[column] = float(np.mean(values)) if values else float("nan")
+        spread = f" ± {np.std(values):.{digits}f}" if len(values) > 1 else ""
+        cells.append(f"{means[column]:.{digits}f}{spread}" if values else "n/a")
+    return " | ".join([*cells, f"{means['auto'] - means['off']:+.{digits}f}"])
+
+
+def main() -> None:
+    """Bench the scenes one after another and print a Markdown table for either metric."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--scenes", type=Path, nargs="+", required=True, help="scene folders with a truth")
+    add("--work_dir", type=Path, default=Path("work/bench-scenes"), help="(default: %(default)s)")
+    arguments = parser.parse_args()
+    results = {}
+    for scene in arguments.scenes:
+        results[scene.name] = bench_scene(scene, arguments.work_dir)
+        write_json(arguments.work_dir / "geometry.json", results)
+    for which, (name, digits) in enumerate((("PSNR (dB)", 2), ("SSIM", 3))):
+        print(f"\n| {name} | " + " | ".join(COLUMNS) + " | auto - off |")
+        print("| --- |" + " ---: |" * (len(COLUMNS) + 1))
+        for scene, scores in results.items():
+            print(f"| {scene} | {row(scores, which, digits)} |")
+
+
+if __name__ == "__main__":
+    main()
