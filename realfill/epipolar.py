@@ -21,9 +21,13 @@ def fundamental_matrix(
     agreeing = np.zeros(len(points), bool)
     if len(points) < FEWEST_MATCHES:
         return None, agreeing
-    matrix, inliers = cv2.findFundamentalMat(
-        points, reference_points, cv2.USAC_MAGSAC, NOISE, CONFIDENCE, MOST_ITERATIONS
-    )
+    try:
+        matrix, inliers = cv2.findFundamentalMat(
+            points, reference_points, cv2.USAC_MAGSAC, NOISE, CONFIDENCE, MOST_ITERATIONS
+        )
+    except cv2.error:
+        # Without any parallax OpenCV 5 may find no model, and fails.
+        return None, agreeing
     if matrix is None or inliers.sum() < FEWEST_MATCHES:
         return None, agreeing
     return matrix[:3], inliers.ravel() > 0

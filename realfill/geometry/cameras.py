@@ -10,11 +10,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageChops
+from PIL import Image
 
-from realfill.blending import resize
+from realfill.blending import feather, resize
+from realfill.epipolar import fundamental_matrix
 from realfill.geometry.sweep import SMALLEST_BASELINE
 from realfill.geometry.views import Intrinsics, View, view_by_homography
+from realfill.matchers.sift import Sift
 
 LONG_SIDE = 768
 """Pixels of the longer side at which features are found and depth is swept."""
@@ -75,10 +77,11 @@ def without_copies(
 ) -> dict[str, Image.Image]:
     """Return the references without copies of each other, which would confirm each other.
 
-    Nor with the target photo itself, whose hole holds what is to go.
+    Nor with the target photo itself, whose hole holds what is to go, nor its completions.
     """
     unique = {photo.tobytes(): name for name, photo in reversed(references.items())}
-    known, black = ImageChops.invert(mask), Image.new("RGB", target.size)
+    known = feather(mask).point(lambda value: 0 if value else 255)
+    black = Image.new("RGB", target.size)
     seen = Image.composite(target, black, known)
     return {
         name: photo
@@ -176,31 +179,16 @@ def cameras_of_model(
 
 def match(target: Image.Image, mask: Image.Image, reference: Image.Image) -> np.ndarray:
     """Return `(N, 4)` corresponding points of the known target and a reference, in [0, 1]."""
-    features = []
-    for photo, hidden in ((target, mask), (reference, None)):
-        small = work_image(photo)
-        seen = None
-        if hidden is not None:
-            hidden = hidden.resize(small.size, Image.Resampling.BOX)
-            seen = (np.asarray(hidden) == 0).astype(np.uint8)
-        grey = np.asarray(small.convert("L"))
-        points, descriptors = cv2.SIFT_create(4096).detectAndCompute(grey, seen)
-        if len(points) < 2:
-            return np.zeros((0, 4))
-        descriptors = np.sqrt(descriptors / (descriptors.sum(1, keepdims=True) + 1e-7))
-        places = (np.array([point.pt for point in points]) + 0.5) / small.size
-        features.append((places, descriptors.astype(np.float32)))
-    (here, first), (there, second) = features
-    matcher = cv2.BFMatcher(cv2.NORM_L2)
-    back = {m[0].queryIdx: m[0].trainIdx for m in matcher.knnMatch(second, first, k=1) if m}
-    pairs = [
-        np.concatenate([here[best.queryIdx], there[best.trainIdx]])
-        for best, *other in matcher.knnMatch(first, second, k=2)
-        if other
-        and best.distance < 0.85 * other[0].distance
-        and back.get(best.trainIdx) == best.queryIdx
-    ]
-    return np.array(pairs).reshape(-1, 4)
+    matcher = Sift()
+    small = [work_image(photo) for photo in (target, reference)]
+    matches = matcher.match(matcher.extract(small[0]), [matcher.extract(small[1])])[0]
+    matches = matches.chosen(matches.confidence > matcher.default_threshold)
+    known = np.asarray(mask.resize(small[0].size, Image.Resampling.BOX)) == 0
+    column, row = matches.points.round().astype(int).T
+    matches = matches.chosen(known[row.clip(0, len(known) - 1), column.clip(0, known.shape[1] - 1)])
+    here = (matches.points + 0.5) / small[0].size
+    there = (matches.reference_points + 0.5) / small[1].size
+    return np.hstack([here, there]).astype(np.float64)
 
 
 def plane_view(
@@ -212,13 +200,10 @@ def plane_view(
     sizes = work_size(target_size), work_size(reference_size)
     here, there = pairs[:, :2] * sizes[0], pairs[:, 2:] * sizes[1]
     matrix, agrees = cv2.findHomography(here, there, cv2.USAC_MAGSAC, 2.0, maxIters=10000)
-    try:
-        _, epipolar = cv2.findFundamentalMat(here, there, cv2.USAC_MAGSAC, 1.5, 0.9999, 10000)
-    except cv2.error:
-        epipolar = None  # no parallax at all: OpenCV 5 then finds no model and fails
     if matrix is None or agrees.sum() < MINIMUM_MATCHES:
         return None
-    if epipolar is not None and agrees.sum() < PLANE_SHARE * epipolar.sum():
+    _, agrees_in_depth = fundamental_matrix(here, there)
+    if agrees.sum() < PLANE_SHARE * agrees_in_depth.sum():
         return None
     return view_by_homography(matrix, *sizes)
 
