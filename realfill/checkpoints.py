@@ -6,7 +6,6 @@ training, `training.safetensors` (trainable parameters in fp32 and the optimizer
 states are not kept: every step seeds its own, see `realfill.training.step_seed`.
 """
 
-import hashlib
 import json
 import shutil
 import sys
@@ -19,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from realfill.errors import UserError
-from realfill.files import appears_whole, write_json, write_tensors
+from realfill.files import appears_whole, file_hash, write_json, write_tensors
 
 STATE_FILE = "state.json"
 TENSORS_FILE = "training.safetensors"
@@ -135,12 +134,3 @@ def find_damage(folder: Path) -> str | None:
 def load_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read the state and the tensors of a checkpoint that `find_checkpoint` returned."""
     return json.loads((folder / STATE_FILE).read_text("utf-8")), load_file(folder / TENSORS_FILE)
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -1,27 +1,30 @@
 """What the scripts share on the command line: flags, quiet libraries, one line for mistakes."""
 
 import errno
-import importlib
 import os
 import re
 import sys
 import warnings
 from argparse import ArgumentParser
 from collections.abc import Callable
+from importlib import import_module
 
-from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 
 from realfill.errors import UserError
 
 
 def quiet_libraries() -> None:
-    """Leave the screen to the script's own lines and its progress bar."""
-    for library in {"diffusers", "transformers"} & set(sys.modules):  # importing takes seconds
-        logging = importlib.import_module(f"{library}.utils.logging")
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-    hub_logging.set_verbosity_error()
+    """Leave the screen to the script's own lines and its progress bar.
+
+    Libraries that were not imported are left alone: not every script waits for them.
+    """
+    for library in ("diffusers", "transformers", "huggingface_hub"):
+        if library in sys.modules:
+            logging = import_module(f"{library}.utils.logging")
+            logging.set_verbosity_error()
+            if library != "huggingface_hub":
+                logging.disable_progress_bar()
     warnings.filterwarnings("ignore", module="huggingface_hub")
 
 

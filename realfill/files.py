@@ -1,5 +1,6 @@
-"""Writing files so that they appear whole or not at all."""
+"""Writing files so that they appear whole or not at all, and telling them apart."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -49,7 +50,7 @@ def write_image(path: Path, image: Image.Image, **options: Any) -> None:
 
 def write_tensors(path: Path, tensors: "dict[str, Tensor]") -> None:
     """Write `tensors` to `path` as safetensors."""
-    from safetensors.torch import save_file  # torch takes seconds to import
+    from safetensors.torch import save_file  # brings torch, which only some scripts need
 
     with appears_whole(path) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
@@ -65,3 +66,12 @@ def require_writable(folder: Path) -> None:
         raise UserError(
             f"{folder}: cannot write there ({error.strerror}); choose another --output_dir"
         ) from None
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,95 @@
+"""What every metric is, and how it is found by name.
+
+A metric is a file in this package, `benchmark/<name>.py`, with a subclass of `Metric` named like
+the file (`psnr.py`: `Psnr`). Nothing else has to know of it: `--metrics <name>` finds it.
+"""
+
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from benchmark.photos import Photo, Truth
+from realfill.errors import UserError
+
+METRICS = ("psnr", "ssim", "lpips", "dreamsim", "dino", "clip")
+"""The metrics of a report where none are named, in the order of the paper's Table 1."""
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number that a metric gives to a completion: a column of the report."""
+
+    name: str
+    title: str
+    higher_is_better: bool
+    unit: str = ""
+    digits: int = 3
+
+
+@dataclass(frozen=True)
+class Options:
+    """What scores depend on beside the images; `resolution` None means the photos' own size."""
+
+    resolution: int | None = 512
+    lpips_net: str = "alex"
+    model_dir: Path | None = None
+
+
+class Unavailable(Exception):
+    """A metric cannot be computed here; the message is the reason that the report gives."""
+
+
+class Metric(ABC):
+    """A comparison of completions with the truth of their scene.
+
+    `version` changes when the same images would get other scores, so that no old one is reused.
+    """
+
+    scores: ClassVar[tuple[Score, ...]]
+    version: ClassVar[int] = 1
+    compares_sets: ClassVar[bool] = False
+    """Whether the score belongs to a set of folders; see `benchmark.fid`."""
+
+    def __init__(self, options: Options) -> None:
+        """Take the options; models are loaded by `load`, only where something is to be scored."""
+        self.options = options
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Return what the scores depend on beside the images: a part of the cache's key."""
+
+    def load(self) -> None:  # noqa: B027: metrics without a model need none
+        """Load the model, where there is one. Raises `Unavailable` where that fails."""
+
+    @abstractmethod
+    def measure(self, truth: Truth, completions: Sequence[Photo]) -> list[list[float]]:
+        """Return a list of as many numbers as there are `scores` for each completion.
+
+        Raises `UserError` where these images cannot be compared.
+        """
+
+
+def find_metric(name: str) -> type[Metric]:
+    """Return the metric in `benchmark/<name>.py`; capitals do not matter. Raises `UserError`."""
+    name = name.lower()
+    path = Path(__file__).with_name(f"{name}.py")
+    if re.fullmatch(r"\w+", name) and path.exists():
+        found = getattr(import_module(f"benchmark.{name}"), name.capitalize(), None)
+        if isinstance(found, type) and issubclass(found, Metric):
+            return found
+    raise UserError(f"--metrics {name}: no such metric; there are {', '.join(METRICS)} and fid")
+
+
+def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Return the results of `function`, called on all cores: OpenCV and Pillow let them run."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with ThreadPoolExecutor(cores) as pool:
+        return list(pool.map(function, items))
