@@ -66,7 +66,7 @@ class Metric(ABC):
     def settings(self) -> dict[str, Any]:
         """Return what the scores depend on beside the images: a part of the cache's key."""
 
-    def load(self) -> None:  # noqa: B027: metrics without a model need none
+    def load(self) -> None:  # noqa: B027
         """Load the model, where there is one. Raises `Unavailable` where that fails."""
 
     @abstractmethod

@@ -67,6 +67,9 @@ def upright_size(path: Path) -> tuple[int, int] | None:
     """Return the width and height that `path` has upright, from its header, or None."""
     try:
         with Image.open(path) as image:
+            # Pillow decodes a PNG to look for EXIF data behind its pixels; few have any.
+            if image.format == "PNG" and "exif" not in image.info:
+                return image.size
             turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
             return image.size[::-1] if turned else image.size
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError):

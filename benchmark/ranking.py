@@ -59,8 +59,7 @@ class Ranker:
             fault = find_fault(path, result, None)
         if fault:
             raise UserError(f"{path}: {fault}")
-        made_of = {make_key("ranking", file_hash(path)): make_key(result.hashes).encode()}
-        self.cache.write(made_of)
+        self.cache.write({ranking_key(path): make_key(result.hashes).encode()})
         return [name for name in read_ranking(path) if name in result.hashes]
 
 
@@ -68,6 +67,11 @@ def read_ranking(path: Path) -> list[str]:
     """Return the names in a ranking file, best first. Raises ValueError, KeyError or OSError."""
     ranking = json.loads(path.read_text("utf-8"))["ranking"]
     return [entry["filename"] for entry in sorted(ranking, key=lambda entry: entry["rank"])]
+
+
+def ranking_key(path: Path) -> str:
+    """Return the key under which the cache holds what the ranking in `path` was seen with."""
+    return make_key("ranking", str(path.resolve()), file_hash(path))
 
 
 def find_fault(path: Path, result: Scored, cache: Cache | None) -> str | None:
@@ -85,7 +89,7 @@ def find_fault(path: Path, result: Scored, cache: Cache | None) -> str | None:
         return f"does not rank {', '.join(missing)}"
     if cache is None:
         return None
-    key = make_key("ranking", file_hash(path))
+    key = ranking_key(path)
     if seen_with := cache.read([key]).get(key):
         return None if seen_with.decode() == make_key(result.hashes) else "of other completions"
     newest = max(path.with_name(image).stat().st_mtime for image in result.hashes)

@@ -13,30 +13,17 @@ import sys
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
+from benchmark.baselines import fill_without_learning
+from benchmark.psnr import psnr_inside
 from realfill.files import write_json
 from realfill.scene import load_scene, load_truth
 
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes=1"]
 LAUNCH += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
 COLUMNS = ("mean colour", "Telea", "base only", "fine-tuned")
-
-
-def psnr_inside(image: np.ndarray, truth: np.ndarray, hole: np.ndarray) -> float:
-    """Return the PSNR in dB of uint8 `(H, W, 3)` images over the pixels of the bool `hole`."""
-    error = (image[hole].astype(np.float64) - truth[hole]) ** 2
-    return float(10 * np.log10(255**2 / error.mean()))
-
-
-def fill_without_learning(target: np.ndarray, hole: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the target filled with the mean of its known pixels and by Telea's method."""
-    mean = target.copy()
-    mean[hole] = target[~hole].mean(0).round()
-    telea = cv2.inpaint(target, hole.astype(np.uint8), 3, cv2.INPAINT_TELEA)
-    return {"mean colour": mean, "Telea": telea}
 
 
 def run_script(*arguments: object) -> float:

@@ -1,0 +1,428 @@
+"""benchmarks.py as a user runs it: folders, cache, comparisons, rankings, what is left out."""
+
+import csv
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import stats
+
+from benchmark.analysis import bootstrap
+from benchmark.photos import upright_size
+from tests import metric_models
+from tests.conftest import ROOT, draw_photo, environment
+
+SIDE = 96
+REPORTS = (".txt", ".json", ".csv", ".html")
+
+
+def write_truth(scene: Path, seed: int) -> None:
+    """Write a scene folder: a truth, a mask, a reference."""
+    for name in ("ref", "target"):
+        (scene / name).mkdir(parents=True)
+    truth = draw_photo(seed, SIDE, SIDE)
+    truth.save(scene / "target" / "gt.png")
+    truth.save(scene / "ref" / "0.png")
+    mask = Image.new("L", truth.size, 0)
+    mask.paste(255, (20, 20, 70, 60))
+    mask.save(scene / "target" / "mask.png")
+
+
+def write_completion(path: Path, truth: Path, amount: float) -> None:
+    """Write the truth with noise of a standard deviation of `amount`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.asarray(Image.open(truth)).astype(float)
+    random = np.random.default_rng(int(1000 * amount))
+    noisy = pixels + random.normal(0, amount, pixels.shape)
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path)
+
+
+def write_folder(folder: Path, scene: Path, amount: float, images: int = 3) -> None:
+    """Write completions of a scene: the first is best."""
+    for index in range(images):
+        write_completion(folder / f"{index}.png", scene / "target/gt.png", amount * (1 + index / 4))
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Return a results directory with two sets of three scenes, beside their `scenes`."""
+    for number, scene in enumerate(("arch", "bridge", "court")):
+        write_truth(tmp_path / "scenes" / scene, number)
+        folder = tmp_path / "results" / scene
+        write_folder(folder / "before", tmp_path / "scenes" / scene, 40 + 9 * number)
+        write_folder(folder / "after", tmp_path / "scenes" / scene, 20 + 2 * number)
+    return tmp_path / "results"
+
+
+def command(results: Path, *flags: object, name: str = "report") -> list[str]:
+    """Return the command that scores `results`, with psnr and ssim and without ranking."""
+    base = results.parent
+    parts = [sys.executable, "benchmarks.py", "--results_base_dir", results]
+    parts += ["--cache_dir", base / "cache", "--output_file", base / f"{name}.txt"]
+    parts += ["--num_images", 3]
+    if "--realbench_dataset_dir" not in flags:
+        parts += ["--scenes", base / "scenes"]
+    if "--metrics" not in flags:
+        parts += ["--metrics", "psnr", "ssim"]
+    if "--loftr_script_path" not in flags:
+        parts += ["--loftr_script_path", "none"]
+    return [str(part) for part in (*parts, *flags)]
+
+
+def score(results: Path, *flags: object, name: str = "report", code: int = 0) -> dict:
+    """Run the script, check its exit code, and return the JSON report with what was printed."""
+    process = subprocess.run(
+        command(results, *flags, name=name),
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert process.returncode == code, process.stdout + process.stderr
+    assert "Traceback" not in process.stderr
+    report = json.loads((results.parent / f"{name}.json").read_text())
+    measured = map(int, re.findall(r"(\d+) numbers measured", process.stderr))
+    return report | {"measured": sum(measured), "printed": process.stdout + process.stderr}
+
+
+def read_reports(folder: Path, name: str = "report") -> dict[str, bytes]:
+    return {suffix: (folder / f"{name}{suffix}").read_bytes() for suffix in REPORTS}
+
+
+def test_only_what_changed_is_scored_again(results: Path) -> None:
+    first = score(results)
+    assert first["measured"] == 18 * 2
+    before = read_reports(results.parent)
+    assert score(results)["measured"] == 0
+    assert read_reports(results.parent) == before
+
+    changed = results / "bridge" / "after" / "1.png"
+    shutil.copy2(results / "arch" / "before" / "2.png", changed)
+    second = score(results)
+    assert second["measured"] == 2
+    assert all(read_reports(results.parent)[suffix] != before[suffix] for suffix in REPORTS)
+    for old, new in zip(first["folders"], second["folders"], strict=True):
+        for image in old["images"]:
+            same = old["images"][image] == new["images"][image]
+            assert same == ((new["name"], image) != ("bridge/after", "1.png"))
+
+    mask = results.parent / "scenes" / "court" / "target" / "mask.png"
+    Image.new("L", (SIDE, SIDE), 255).save(mask)
+    assert score(results)["measured"] == 6 * 2
+    assert score(results, "--resolution", "native")["measured"] == 18 * 2
+    assert score(results, "--force_recalc", "SSIM")["measured"] == 18
+    assert score(results, "--force_recalc", "all")["measured"] == 36
+
+
+def test_a_run_that_finds_all_in_the_cache_does_not_wait_for_torch(results: Path) -> None:
+    metric_models.make_dino(results.parent / "models")
+    flags = ["--metrics", "psnr", "dino", "--model_dir", results.parent / "models"]
+    assert score(results, *flags)["measured"] == 36
+    script = "import runpy, sys; runpy.run_path('benchmarks.py', run_name='__main__')\n"
+    script += "assert not {'torch', 'transformers', 'diffusers'} & set(sys.modules)"
+    arguments = command(results, *flags)[2:]
+    subprocess.run([sys.executable, "-c", script, *arguments], cwd=ROOT, check=True)
+
+
+def test_a_killed_run_goes_on_to_the_same_report(results: Path) -> None:
+    for scene in range(12):
+        write_truth(results.parent / "scenes" / f"s{scene}", scene)
+        write_folder(results / f"s{scene}", results.parent / "scenes" / f"s{scene}", 30)
+    calm = score(results, "--cache_dir", results.parent / "calm", name="calm")
+    process = subprocess.Popen(
+        command(results), cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if line.startswith("[4/"):
+            break
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not any((results.parent / f"report{suffix}").exists() for suffix in REPORTS)
+    again = score(results)
+    assert 0 < again["measured"] <= calm["measured"] - 4 * 6
+    assert read_reports(results.parent) == read_reports(results.parent, "calm")
+
+
+def test_two_runs_share_a_cache(results: Path) -> None:
+    score(results, "--cache_dir", results.parent / "calm", name="calm")
+    processes = [
+        subprocess.Popen(command(results, name=name), cwd=ROOT, env=environment())
+        for name in ("one", "two")
+    ]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    reports = [read_reports(results.parent, name) for name in ("calm", "one", "two")]
+    assert reports[0] == reports[1] == reports[2]
+    assert score(results)["measured"] == 0
+
+
+def test_sets_are_compared_over_their_common_scenes(results: Path) -> None:
+    shutil.rmtree(results / "court" / "before")
+    report = score(results, "--compare", "before", "after")
+    [comparison] = report["comparisons"]
+    assert comparison["scenes"] == ["arch", "bridge"]
+    means = {folder["name"]: folder["means"]["psnr"] for folder in report["folders"]}
+    differences = [means[f"{s}/after"] - means[f"{s}/before"] for s in ("arch", "bridge")]
+    found = comparison["differences"]["psnr"]
+    assert found["scenes"] == 2
+    assert found["difference"] == pytest.approx(np.mean(differences))
+    assert found["low"] <= found["difference"] <= found["high"]
+    assert "before vs after" in report["printed"]
+
+
+def test_folders_of_results_are_compared(results: Path) -> None:
+    for kind in ("before", "after"):
+        for scene in ("arch", "bridge", "court"):
+            shutil.copytree(results / scene / kind, results.parent / kind / f"{scene}-results")
+    folders = [results.parent / kind for kind in ("before", "after")]
+    named = score(results, "--compare", "before", "after")["comparisons"][0]["differences"]
+    given = score(folders[0], "--compare", *folders)["comparisons"][0]["differences"]
+    assert given == named
+
+
+def test_the_interval_is_that_of_scipys_bootstrap() -> None:
+    differences = np.random.default_rng(1).normal(0.3, 1, 20)
+    reference = stats.bootstrap(
+        (differences,), np.mean, n_resamples=10_000, method="percentile", rng=2
+    ).confidence_interval
+    np.testing.assert_allclose(bootstrap(differences), reference, atol=0.03)
+
+
+@pytest.fixture
+def realbench(tmp_path: Path) -> Path:
+    """Return a results directory as for RealBench and a custom dataset, beside `data`."""
+    variants = {"": 30, "-fp32": 25, "-gen": 28}
+    for dataset, numbers in (("RealBench", (0, 2, 10)), ("Custom", (1,))):
+        for number in numbers:
+            scene = tmp_path / "data" / dataset / str(number)
+            write_truth(scene, number)
+            for variant, amount in variants.items():
+                folder = tmp_path / "results" / f"{dataset}-{number}-results{variant}"
+                write_folder(folder, scene, amount)
+    return tmp_path / "results"
+
+
+def dataset_flags(results: Path) -> list[object]:
+    data = results.parent / "data"
+    return ["--realbench_dataset_dir", data, "--custom_dataset_dir", data]
+
+
+def test_the_datasets_names_and_the_published_rows(realbench: Path) -> None:
+    report = score(realbench, *dataset_flags(realbench))
+    names = [folder["name"] for folder in report["folders"] if folder["set"] == "RealBench"]
+    assert names == [f"RealBench-{number}-results" for number in (0, 2, 10)]
+    counts = {each["name"]: each["scenes"] for each in report["sets"]}
+    assert counts == {"Custom": 1, "Custom fp32": 1, "Custom gen": 1} | {
+        "RealBench": 3,
+        "RealBench fp32": 3,
+        "RealBench gen": 3,
+    }
+    titles = [comparison["title"] for comparison in report["comparisons"]]
+    assert titles[0] == "FP16 vs FP32 (Common RealBench Non-Generated Scenes)"
+    assert titles[1] == "Non-Generated vs Generated (Common RealBench FP16 Scenes)"
+    text = (realbench.parent / "report.txt").read_text()
+    assert "Overall Average Scores (RealBench FP16 Non-Generated)" in text
+    assert re.search(r"TransFill +13\.28 +0\.404 +0\.542 +0\.192 +0\.860 +0\.866 +33", text)
+    assert re.search(r"reproduced +13\.78 +0\.440 +0\.248 .* rest zeroed", text)
+    rows = list(csv.DictReader((realbench.parent / "report.csv").open()))
+    assert len(rows) == 12 * 3 * 2
+    assert all(float(row["value"]) for row in rows)
+
+
+def test_published_rows_stand_beside_realbench_only(results: Path) -> None:
+    assert score(results)["published"] == []
+    assert "TransFill" not in (results.parent / "report.html").read_text()
+
+
+def write_ranking(folder: Path, order: Sequence[int]) -> None:
+    ranking = [
+        {"rank": place + 1, "score": 9 - place, "filename": f"{index}.png"}
+        for place, index in enumerate(order)
+    ]
+    (folder / "loftr_ranking_scores.json").write_text(json.dumps({"ranking": ranking}))
+
+
+RANKER = """
+import json, pathlib, sys
+flags = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+folder = pathlib.Path(flags["--source-dir"])
+if not pathlib.Path(flags["--ref-dir"]).is_dir():
+    sys.exit("no references")
+names = sorted(path.name for path in folder.glob("?.png"))
+ranking = [{"rank": i, "score": 1, "filename": n} for i, n in enumerate(reversed(names))]
+pathlib.Path(folder, sys.argv[-1]).write_text(json.dumps({"ranking": ranking}))
+"""
+
+
+def test_filtering_follows_from_the_rankings(results: Path) -> None:
+    """The ranker is a stand-in with the command line of loftr_ranking.py, last first."""
+    for scene in ("arch", "bridge", "court"):
+        shutil.rmtree(results / scene / "before")
+        write_ranking(results / scene / "after", (1, 0, 2))
+    report = score(results)
+    curve = report["sets"][0]["filtering"]["curves"]["psnr"]
+    numbers = [[f["images"][f"{i}.png"]["psnr"] for i in (1, 0, 2)] for f in report["folders"]]
+    kept = [np.mean([row[:keep] for row in numbers]) for keep in (3, 2, 2, 1)]
+    np.testing.assert_allclose(curve, kept)
+
+    shutil.copy2(results / "arch/after/2.png", results / "arch/after/0.png")
+    assert score(results)["sets"][0]["filtering"]["scenes"] == 2  # arch's is of other images
+    ranker = results.parent / "ranker.py"
+    ranker.write_text(RANKER)
+    report = score(results, "--loftr_script_path", ranker)
+    assert report["sets"][0]["filtering"]["scenes"] == 3
+    assert [f["ranking"][0] for f in report["folders"]] == ["2.png", "1.png", "1.png"]
+    report = score(results, "--loftr_script_path", ranker, "--force_recalc", "loftr")
+    assert [f["ranking"][0] for f in report["folders"]] == ["2.png"] * 3
+    assert report["measured"] == 0
+
+    shutil.rmtree(results.parent / "scenes" / "bridge" / "ref")
+    (results / "bridge/after/loftr_ranking_scores.json").unlink()
+    report = score(results, "--loftr_script_path", ranker, code=3)
+    assert "ranker.py failed: no references" in report["folders"][1]["left_out"][0]
+    report = score(results, "--loftr_script_path", "missing.py", code=3)
+    assert "missing.py: no such file" in report["unavailable"]["ranking"]
+
+
+def test_what_cannot_be_scored_is_said_and_the_rest_goes_on(results: Path) -> None:
+    (results / "arch/after/2.png").unlink()
+    shutil.copy(results / "arch/after/0.png", results / "arch/after/7.png")
+    (results / "arch/before/0.png").write_bytes(b"no image")
+    Image.open(results / "bridge/after/0.png").resize((80, 80)).save(results / "bridge/after/0.png")
+    (results.parent / "scenes" / "court" / "target" / "gt.png").unlink()
+    write_folder(results / "unknown", results.parent / "scenes" / "arch", 20)
+    report = score(results, code=3)
+    folders = {folder["name"]: folder for folder in report["folders"]}
+    assert folders["arch/after"]["left_out"] == ["1 of 3 completions are missing"]
+    assert folders["arch/after"]["notes"] == ["1 more than the 3 expected; not looked at"]
+    assert "0.png: damaged or not an image" in folders["arch/before"]["left_out"][0]
+    assert folders["arch/before"]["images"]["0.png"] == {"psnr": None, "ssim": None}
+    assert folders["bridge/after"]["notes"] == [
+        "1 completions are 80 x 80, the truth 96 x 96; all were resized"
+    ]
+    assert "gt.png: no such file" in report["not_scored"]["court/after"]
+    assert "no scene folder of this name" in report["not_scored"]["unknown"]
+    assert report["printed"].count("1 of 3 completions are missing") == 2  # once run, once report
+    assert "0.png,psnr,n/a" in (results.parent / "report.csv").read_text()
+    native = score(results, "--resolution", "native", code=3)
+    folders = {folder["name"]: folder for folder in native["folders"]}
+    assert "cannot be scored at their own size" in folders["bridge/after"]["left_out"][0]
+    assert list(folders["bridge/after"]["images"]) == ["1.png", "2.png"]
+
+
+def test_a_metric_without_weights_is_not_available(results: Path) -> None:
+    report = score(results, "--metrics", "psnr", "dino", code=3)
+    assert "dino-vits16" in report["unavailable"]["dino"]
+    assert report["sets"][0]["means"]["dino"] is None
+    assert report["sets"][0]["means"]["psnr"] > 10
+    text = (results.parent / "report.txt").read_text()
+    assert re.search(r"DINO +n/a", text)
+    assert "dino: n/a: " in text
+
+
+def test_model_metrics_in_one_run(results: Path) -> None:
+    models = results.parent / "models"
+    for make in ("make_dino", "make_clip", "make_lpips", "make_inception"):
+        getattr(metric_models, make)(models)
+    flags = ["--metrics", "LPIPS", "DINO", "CLIP", "fid", "--model_dir", models]
+    report = score(results, *flags)
+    assert report["measured"] == 18 * 4 + 3  # fid looks at the truths, too
+    for each in report["sets"]:
+        assert all(value is not None for value in each["means"].values())
+    before, after = (each["means"]["lpips_hole"] for each in report["sets"][::-1])
+    assert before > after
+    assert score(results, *flags)["measured"] == 0
+    metric_models.make_dino(models, seed=1)
+    assert score(results, *flags)["measured"] == 18
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--results_base_dir", "nowhere"], "nowhere: no such folder"),
+        (["--scenes", "nowhere"], "nowhere: no such folder"),
+        (["--metrics", "beauty"], "no such metric; there are psnr"),
+        (["--metrics", "base"], "no such metric; there are psnr"),
+        (["--force_recalc", "beauty"], "not among the --metrics"),
+        (["--compare", "before", "never"], "--compare never: no such set"),
+        (["--num_images", "0"], "must be 1 or more"),
+    ],
+)
+def test_mistakes(results: Path, refuse, flags: list[str], message: str) -> None:
+    assert message in refuse("benchmarks.py", *command(results)[2:], *flags)
+    assert not (results.parent / "report.txt").exists()
+
+
+def test_a_damaged_cache_is_said(results: Path, refuse) -> None:
+    (results.parent / "cache").mkdir()
+    (results.parent / "cache" / "scores.sqlite").write_text("this is not a database " * 99)
+    assert "scores.sqlite: cannot be used" in refuse("benchmarks.py", *command(results)[2:])
+
+
+def test_sizes_are_read_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    draw_photo(0, 90, 60).save(tmp_path / "turned.jpg", exif=exif)
+    draw_photo(0, 90, 60).save(tmp_path / "turned.png", exif=exif)
+    assert upright_size(tmp_path / "turned.jpg") == (60, 90)
+    assert upright_size(tmp_path / "turned.png") == (60, 90)
+
+
+class Page(HTMLParser):
+    """Gather a page's tags; its elements must be closed in the order in which they were opened."""
+
+    VOID = ("meta", "link", "img", "br", "line", "circle", "polyline")
+
+    def __init__(self) -> None:
+        """Begin with nothing open."""
+        super().__init__()
+        self.open: list[str] = []
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note a tag."""
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note a tag that has no end."""
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        """Check that the tag that was opened last is closed first."""
+        assert self.open.pop() == tag
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        """Return the attributes of each tag of this name."""
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def test_the_page_is_whole_and_needs_no_network(realbench: Path) -> None:
+    for number in (0, 2):
+        write_ranking(realbench / f"RealBench-{number}-results", (0, 1, 2))
+    score(realbench, *dataset_flags(realbench))
+    html = (realbench.parent / "report.html").read_text()
+    page = Page()
+    page.feed(html)
+    page.close()
+    assert page.open == []
+    addresses = [a.get(key) for _, a in page.found for key in ("src", "href") if a.get(key)]
+    assert addresses
+    assert all(address.startswith("data:") for address in addresses)
+    assert not re.search(r"url\(|@import|https?://(?!arxiv)", html)
+    # Target and truth of each of 4 scenes, best and worst of each of 12 folders.
+    assert len(page.all("img")) == 4 * 2 + 12 * 2
+    assert len(page.all("polyline")) == 2
+    assert len([a for a in page.all("span") if a.get("class") == "bar"]) == 12 * 2
+    assert "Paint-by-Example" in html
