@@ -18,7 +18,14 @@ demo: .venv/installed
 	$(LAUNCH) train_realfill.py @data/demo.args --train_data_dir data/$(SCENE) \
 		--output_dir demo/$(SCENE)/model --resume_from_checkpoint latest
 	$(LAUNCH) infer.py --model_path demo/$(SCENE)/model --scene data/$(SCENE) \
-		--output_dir demo/$(SCENE)/completions --seed 0 --rank sift
+		--output_dir demo/$(SCENE)/base-only --seed 0 --geometry off --base_only
+	$(LAUNCH) infer.py --model_path demo/$(SCENE)/model --scene data/$(SCENE) \
+		--output_dir demo/$(SCENE)/fine-tuned --seed 0 --geometry off --rank sift
+	$(LAUNCH) infer.py --model_path demo/$(SCENE)/model --scene data/$(SCENE) \
+		--output_dir demo/$(SCENE)/geometry --seed 0 --rank sift
+	$(BIN)/python benchmarks.py --results_base_dir demo --scenes data --metrics psnr ssim \
+		--compare base-only fine-tuned --loftr_script_path none \
+		--cache_dir demo/cache --output_file demo/report/report.txt
 
 test: lint
 	$(BIN)/python -m pytest

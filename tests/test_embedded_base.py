@@ -49,9 +49,18 @@ def test_the_demo_in_a_few_steps(tmp_path: Path) -> None:
     flags = ("--train_data_dir", "data/yard", "--output_dir", tmp_path / "model")
     launch("train_realfill.py", "@data/demo.args", *flags, "--max_train_steps", 2)
     flags = ("--model_path", tmp_path / "model", "--scene", "data/yard", "--seed", 0)
-    flags += ("--output_dir", tmp_path / "completions", "--num_images", 2)
-    printed = launch("infer.py", *flags, "--num_inference_steps", 2)
-    assert f"look at {tmp_path}/completions/contact_sheet.png" in printed
+    flags += ("--num_images", 2, "--num_inference_steps", 2)
+    results = tmp_path / "yard"
+    printed = launch("infer.py", *flags, "--output_dir", results / "fine-tuned")
+    assert f"look at {results}/fine-tuned/contact_sheet.png" in printed
+    launch("infer.py", *flags, "--base_only", "--output_dir", results / "base-only")
+    flags = ("--results_base_dir", tmp_path, "--scenes", "data", "--num_images", 2)
+    flags += ("--metrics", "psnr", "ssim", "--compare", "base-only", "fine-tuned")
+    flags += ("--loftr_script_path", "none", "--cache_dir", tmp_path / "cache")
+    launch("benchmarks.py", *flags, "--output_file", tmp_path / "report.txt")
+    report = json.loads((tmp_path / "report.json").read_text())
+    difference = report["comparisons"][0]["differences"]["psnr"]
+    assert difference["first"] != difference["second"]
 
 
 @pytest.mark.slow
