@@ -150,8 +150,8 @@ def holds_completions(path: Path) -> bool:
 
 
 def numbered(folder: Path) -> Iterable[Path]:
-    """Yield the numbered PNG images in `folder`."""
-    return (path for path in folder.glob("*.png") if path.stem.isdecimal())
+    """Yield the PNG images in `folder` that are named 0, 1, 2 and so on."""
+    return (path for path in folder.glob("*.png") if re.fullmatch(r"0|[1-9]\d*", path.stem))
 
 
 def natural(path: Path) -> list[tuple[int, str]]:

@@ -40,19 +40,19 @@ def build_report(
     single = [s for m in metrics.values() if not m.compares_sets for s in m.scores]
     failed = {result.folder.name: result.left_out[0] for result in results if not result.images}
     scored = [result for result in results if result.images]
+    sets = by_set(scored)
     return {
         "scores": [
             describe(score, metric) for metric in metrics.values() for score in metric.scores
         ],
         "settings": {name: metric.settings() for name, metric in metrics.items()},
         "sets": [
-            describe_set(name, folders, scores, metrics, rankings)
-            for name, folders in by_set(scored).items()
+            describe_set(name, folders, scores, metrics, rankings) for name, folders in sets.items()
         ],
         "comparisons": [describe_comparison(each, single) for each in comparisons],
         "published": describe_published(scored),
         "folders": [describe_folder(result, single, rankings) for result in scored],
-        "unavailable": unavailable,
+        "unavailable": unavailable | lacking(metrics, sets),
         "not_scored": not_scored | failed,
     }
 
@@ -111,14 +111,30 @@ def average(means: dict[str, float]) -> tuple[float | None, int]:
 
 def set_distance(name: str, folders: Sequence[Scored]) -> tuple[float | None, int]:
     """Return the distance between a set's completions and its truths, and the scenes in it."""
-    whole = [result for result in folders if len(result.features.get(name, ())) > 1]
+    try:
+        distance = frechet_distance(*set_features(name, folders))
+    except UserError:
+        return None, 0
+    return distance, len({result.folder.scene for result in folders if result.features.get(name)})
+
+
+def set_features(name: str, folders: Sequence[Scored]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the features of a set's truths, each scene's once, and of all its completions."""
+    whole = [result for result in folders if result.features.get(name)]
     truths = {result.folder.scene: result.features[name][0] for result in whole}
     completions = [row for result in whole for row in result.features[name][1:]]
-    try:
-        distance = frechet_distance(np.array(list(truths.values())), np.array(completions))
-    except UserError:
-        return None, len(truths)
-    return distance, len(truths)
+    return np.array(list(truths.values())), np.array(completions)
+
+
+def lacking(metrics: dict[str, Metric], sets: dict[str, list[Scored]]) -> dict[str, str]:
+    """Return why metrics that compare sets have no score for one of the `sets`."""
+    reasons = {}
+    for name in (name for name, metric in metrics.items() if metric.compares_sets):
+        for title, folders in sets.items():
+            features = set_features(name, folders)
+            if 0 < len(features[0]) < 2:
+                reasons[name] = f"{title}: one truth; {name} compares sets and needs two or more"
+    return reasons
 
 
 def describe_comparison(each: Comparison, scores: Sequence[Score]) -> Report:

@@ -28,7 +28,7 @@ class Scored:
     hashes: dict[str, str] = field(default_factory=dict)
     """The hash of each completion's file."""
     features: dict[str, list[list[float]]] = field(default_factory=dict)
-    """Of metrics that compare sets: by name, the truth's features and each completion's."""
+    """Of metrics that compare sets: by name, the truth's features and then the completions'."""
     notes: list[str] = field(default_factory=list)
     """What a person should know of the folder; nothing is missing for it."""
     left_out: list[str] = field(default_factory=list)
@@ -80,7 +80,8 @@ class Scorer:
         for name, metric in self.metrics.items():
             if photos and metric.compares_sets:
                 found = self.numbers(name, [truth, *photos], hashes, None, result)
-                result.features[name] = [found[path] for path in files if path in found]
+                if truth.path in found:
+                    result.features[name] = list(found.values())
             elif photos:
                 found = self.numbers(name, photos, hashes, truth, result)
                 for place, score in enumerate(metric.scores):
@@ -178,13 +179,13 @@ def check_sizes(paths: list[Path], truth: Truth, result: Scored, native: bool) -
     sizes = {path: upright_size(path) for path in paths}
     other = [path for path, size in sizes.items() if size and size != expected]
     if expected and mask and mask != expected:
-        line = f"the mask is {as_text(mask)}, the truth {as_text(expected)}"
+        line = f"the mask: {as_text(mask)}, the truth {as_text(expected)}"
         if native:
             raise UserError(f"{truth.mask_path}: {line}")
         result.notes.append(f"{line}; both were resized")
     if expected and other:
         found = ", ".join(sorted({as_text(sizes[path]) for path in other}))
-        line = f"{len(other)} completions are {found}, the truth {as_text(expected)}"
+        line = f"{len(other)} of {len(paths)} completions: {found}, the truth {as_text(expected)}"
         if native:
             result.left_out.append(f"{line}; they cannot be scored at their own size")
             return [path for path in paths if path not in other]

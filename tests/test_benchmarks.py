@@ -308,7 +308,7 @@ def test_what_cannot_be_scored_is_said_and_the_rest_goes_on(results: Path) -> No
     assert "0.png: damaged or not an image" in folders["arch/before"]["left_out"][0]
     assert folders["arch/before"]["images"]["0.png"] == {"psnr": None, "ssim": None}
     assert folders["bridge/after"]["notes"] == [
-        "1 completions are 80 x 80, the truth 96 x 96; all were resized"
+        "1 of 3 completions: 80 x 80, the truth 96 x 96; all were resized"
     ]
     assert "gt.png: no such file" in report["not_scored"]["court/after"]
     assert "no scene folder of this name" in report["not_scored"]["unknown"]
