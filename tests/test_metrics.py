@@ -245,6 +245,7 @@ def test_dreamsim_is_the_packages(tmp_path: Path) -> None:
 
     metric = loaded("dreamsim", tmp_path)
     truth, photos = small_images(tmp_path)
+    photos = photos[1:]
     measured = np.ravel(metric.measure(truth, photos))
     home = tmp_path / "dreamsim"
     (home / "facebookresearch_dino_main").mkdir()
@@ -259,7 +260,7 @@ def test_dreamsim_is_the_packages(tmp_path: Path) -> None:
     with torch.no_grad():
         reference = [model(expected, preprocess(Image.open(p.path))).item() for p in photos]
     np.testing.assert_allclose(measured, reference, atol=1e-5)
-    assert measured[0] < measured[1] < measured[2]
+    assert 0 < measured[0] < measured[1]
 
 
 def test_fid_is_torch_fidelitys(tmp_path: Path) -> None:
