@@ -198,18 +198,23 @@ def test_the_interval_is_that_of_scipys_bootstrap() -> None:
     np.testing.assert_allclose(bootstrap(differences), reference, atol=0.03)
 
 
-@pytest.fixture
-def realbench(tmp_path: Path) -> Path:
-    """Return a results directory as for RealBench and a custom dataset, beside `data`."""
+def write_realbench(folder: Path) -> Path:
+    """Write a results directory as for RealBench and a custom dataset, beside `data`."""
     variants = {"": 30, "-fp32": 25, "-gen": 28}
     for dataset, numbers in (("RealBench", (0, 2, 10)), ("Custom", (1,))):
         for number in numbers:
-            scene = tmp_path / "data" / dataset / str(number)
+            scene = folder / "data" / dataset / str(number)
             write_truth(scene, number)
             for variant, amount in variants.items():
-                folder = tmp_path / "results" / f"{dataset}-{number}-results{variant}"
-                write_folder(folder, scene, amount)
-    return tmp_path / "results"
+                results = folder / "results" / f"{dataset}-{number}-results{variant}"
+                write_folder(results, scene, amount)
+    return folder / "results"
+
+
+@pytest.fixture
+def realbench(tmp_path: Path) -> Path:
+    """Return such a results directory."""
+    return write_realbench(tmp_path)
 
 
 def dataset_flags(results: Path) -> list[object]:

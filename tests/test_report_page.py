@@ -11,11 +11,7 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
-from tests.test_benchmarks import (
-    dataset_flags,
-    score,
-    write_ranking,
-)
+from tests.test_benchmarks import dataset_flags, score, write_ranking, write_realbench
 
 OVERFLOWING = """
 return [...document.querySelectorAll("body, body *")].filter(element =>
@@ -43,11 +39,8 @@ def browser() -> Iterator[webdriver.Chrome]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_in_a_browser(
-    realbench: Path,
-    browser: webdriver.Chrome,
-    width: int,
-) -> None:
+def test_the_page_in_a_browser(tmp_path: Path, browser: webdriver.Chrome, width: int) -> None:
+    realbench = write_realbench(tmp_path)
     for number in (0, 2, 10):
         write_ranking(realbench / f"RealBench-{number}-results", (0, 1, 2))
     metrics = ["--metrics", "psnr", "ssim", "lpips", "dreamsim", "dino", "clip"]
