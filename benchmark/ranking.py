@@ -40,8 +40,9 @@ class Ranker:
             self.rankings[folder.name] = self.read_or_make(result)
         except UserError as error:
             if self.script is None:
-                return
-            if self.script.is_file():
+                if (folder.path / RANKING_FILE).exists():
+                    result.notes.append(f"its ranking does not count: {error}")
+            elif self.script.is_file():
                 result.left_out.append(str(error))
             else:
                 self.unavailable["ranking"] = str(error)
