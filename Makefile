@@ -1,4 +1,5 @@
-# make demo: complete a photo with the embedded base model. make test: lint and tests.
+# make demo: complete a photo with the embedded base model, and score it. make test: lint and tests.
+# make test-slow: the longer ones; they want Chromium (apt-get install chromium chromium-driver).
 
 PYTHON ?= python3
 SCENE ?= yard
