@@ -38,7 +38,8 @@ def main() -> None:
         for seed in arguments.seeds:
             folder = arguments.work_dir / f"{scene.name}-{seed}"
             flags = ("--scene", scene, "--output_dir", folder, "--seed", seed, "--matcher", "sift")
-            run_script("refill.py", *flags, f"--train_flags={arguments.train_flags}")
+            plain = ("--infer_flags=--geometry off", f"--train_flags={arguments.train_flags}")
+            run_script("refill.py", *flags, *plain)
             rounds = [measure(scene, folder / f"round-{n}" / "completions") for n in (1, 2)]
             values.append([*rounds[0], *rounds[1], rounds[1][0] - rounds[0][0]])
         means, spread = np.mean(values, axis=0), np.std(values, axis=0)

@@ -2,7 +2,7 @@
 
 python -m scripts.bench_scenes --scenes data/yard data/graf --work_dir work/bench-scenes
 
-Beside the completions with and without fine-tuning (same seeds) stand two ways to fill a hole
+Beside the completions with and without fine-tuning (same seeds, no geometry) stand two ways to fill a hole
 that learn nothing: the mean colour of the known pixels, and OpenCV's Telea inpainting.
 """
 
@@ -46,6 +46,7 @@ def bench_scene(scene_folder: Path, work: Path) -> dict:
     hole, target = np.asarray(scene.mask) > 127, np.asarray(scene.target)
     folder = work / scene.name
     model = ("--model_path", folder / "model", "--scene", scene_folder, "--seed", 0)
+    model += ("--geometry", "off")
     seconds = {
         "training": run_script(
             "train_realfill.py",
