@@ -2,8 +2,8 @@
 
 python -m scripts.bench_scenes --scenes data/yard data/graf --work_dir work/bench-scenes
 
-Beside the completions with and without fine-tuning (same seeds, no geometry) stand two ways to fill a hole
-that learn nothing: the mean colour of the known pixels, and OpenCV's Telea inpainting.
+Beside the completions with and without fine-tuning (same seeds, no geometry) stand two ways to fill
+a hole that learn nothing: the mean colour of the known pixels, and OpenCV's Telea inpainting.
 """
 
 import argparse
