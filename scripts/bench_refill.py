@@ -24,7 +24,7 @@ def measure(scene_folder: Path, completions: Path) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Run refill.py on each scene with each seed and print a Markdown table."""
+    """Run refill.py on each scene with each seed and print a Markdown table: mean ± deviation."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--scenes", type=Path, nargs="+", required=True, help="scene folders with a truth")
@@ -42,9 +42,11 @@ def main() -> None:
             run_script("refill.py", *flags, *plain)
             rounds = [measure(scene, folder / f"round-{n}" / "completions") for n in (1, 2)]
             values.append([*rounds[0], *rounds[1], rounds[1][0] - rounds[0][0]])
-        means, spread = np.mean(values, axis=0), np.std(values, axis=0)
-        pairs = zip(means, spread, strict=True)
-        rows.append([scene.name, *(f"{mean:.2f} ± {std:.2f}" for mean, std in pairs)])
+        cells = [f"{mean:.2f}" for mean in np.mean(values, axis=0)]
+        if len(values) > 1:
+            spread = np.std(values, axis=0, ddof=1)
+            cells = [f"{mean} ± {std:.2f}" for mean, std in zip(cells, spread, strict=True)]
+        rows.append([scene.name, *cells])
     header = ["scene", "round one", "its first", "round two", "its first", "gain of the mean"]
     print_table(header, rows)
 
