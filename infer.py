@@ -210,15 +210,11 @@ def begin_record(
     return missing
 
 
-def sample_completions(
-    arguments: Namespace, scene: Scene, prefill: Prefill | None, state: PartialState
-) -> None:
-    """Sample the completions that are missing in the output folder."""
+def sample_completions(arguments: Namespace, scene: Scene, state: PartialState) -> Prefill | None:
+    """Sample the completions that are missing in the output folder; return the prefill, if any."""
     pipeline, record, precision = load_model(arguments, state)
     previous = read_record(arguments.output_dir)
-    guided, strength = guide(scene, prefill) if prefill else (scene, 1.0)
     sampling, seed = settle(arguments, record, previous, native_resolution(pipeline))
-    sampling = replace(sampling, strength=strength)
     settings = asdict(sampling) | {
         "seed": seed,
         "mixed_precision": precision,
@@ -226,7 +222,10 @@ def sample_completions(
         "photo": scene.digest(),
         "geometry": arguments.geometry,
     }
+    del settings["strength"]  # it follows from the photos
     missing = begin_record(arguments, scene, settings, state)
+    prefill = look_at_references(arguments, scene, state)
+    guided, strength = guide(scene, prefill) if prefill else (scene, 1.0)
     with state.split_between_processes(missing) as share:
         for index, image in complete(
             pipeline,
@@ -234,23 +233,25 @@ def sample_completions(
             guided.mask,
             share,
             seed,
-            sampling,
+            replace(sampling, strength=strength),
             arguments.batch_size,
             quiet=not state.is_main_process,
         ):
             write_image(arguments.output_dir / f"{index}.png", image)
+    return prefill
 
 
-def fill_without_sampling(
-    arguments: Namespace, scene: Scene, prefill: Prefill, state: PartialState
-) -> None:
+def fill_without_sampling(arguments: Namespace, scene: Scene, state: PartialState) -> Prefill:
     """Write the prefill as the only completion. Raises `UserError` where there is none."""
+    settings = {"photo": scene.digest(), "geometry": arguments.geometry}
+    check_output(arguments, read_record(arguments.output_dir), settings)
+    prefill = look_at_references(arguments, scene, state)
     if not prefill.confidence.getbbox():
         raise UserError(f"--geometry only: {prefill.message}; use auto or off")
-    settings = {"photo": scene.digest(), "geometry": arguments.geometry}
     for index in begin_record(arguments, scene, settings, state):
         image = composite(prefill.image, scene.target, scene.mask)
         write_image(arguments.output_dir / f"{index}.png", image)
+    return prefill
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -259,11 +260,8 @@ def main(argv: list[str] | None = None) -> None:
     scene, truth = read_photos(arguments)
     require_writable(arguments.output_dir)
     state = start_process()
-    prefill = look_at_references(arguments, scene, state)
-    if arguments.geometry == "only":
-        fill_without_sampling(arguments, scene, prefill, state)
-    else:
-        sample_completions(arguments, scene, prefill, state)
+    fill = fill_without_sampling if arguments.geometry == "only" else sample_completions
+    prefill = fill(arguments, scene, state)
     state.wait_for_everyone()
     best = rank(arguments, scene, state) if arguments.rank else None
     if state.is_main_process:

@@ -69,7 +69,7 @@ def find_cameras(
             cameras = two_view_cameras(name, pairs, target.size, reference.size)
             if cameras is not None:
                 return cameras
-    return nearest_views(Cameras("homographies" if views else "none", views, 0.0))
+    return nearest_views(Cameras("homographies" if views else "nothing", views, 0.0))
 
 
 def without_copies(

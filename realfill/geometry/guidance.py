@@ -37,7 +37,9 @@ def cached_prefill(scene: Scene, folder: Path, device: torch.device) -> Prefill:
         if all(path.exists() for path in pictures):
             confidence = read_photo(pictures[1]).convert("L")
             return Prefill(read_photo(pictures[0]), confidence, record["message"])
+    print("geometry: finding the cameras")
     cameras = find_cameras(scene.target, scene.mask, scene.references)
+    print(f"geometry: cameras by {cameras.method}; comparing depths and colours")
     prefill = make_prefill(scene, cameras, device)
     filled = prefill.confidence.getbbox() is not None
     for path, image in zip(pictures, (prefill.image, prefill.confidence), strict=True):
@@ -59,13 +61,9 @@ def confident_mask(prefill: Prefill, mask: Image.Image) -> Image.Image:
     limit = round(255 * CONFIDENT)
     confident = prefill.confidence.point(lambda value: 255 if value >= limit else 0)
     confident = ImageChops.lighter(confident, ImageChops.invert(mask))
-    for size in (width, width):
-        confident = confident.filter(ImageFilter.MaxFilter(size)).filter(
-            ImageFilter.MinFilter(size)
-        )
-        confident = confident.filter(ImageFilter.MinFilter(size)).filter(
-            ImageFilter.MaxFilter(size)
-        )
+    grow, shrink = ImageFilter.MaxFilter(width), ImageFilter.MinFilter(width)
+    for step in (grow, shrink, shrink, grow):
+        confident = confident.filter(step)
     return ImageChops.darker(confident, mask)
 
 
