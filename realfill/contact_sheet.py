@@ -51,6 +51,9 @@ def make_contact_sheet(
         (f"{label}: best", frame(image)) if label == best else (label, image)
         for label, image in completions.items()
     ]
+    if len(completions) > 1 and len({image.tobytes() for image in completions.values()}) == 1:
+        # The references show the whole hole: one large picture tells more than many small.
+        labelled = [("all of them are this one", completions[next(iter(completions))])]
     draw_grid(sheet, labelled, (SIDE_COLUMN + GAP, HEADING, width, height))
     return trim(sheet)
 
