@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionInpaintPipeline
+from PIL import Image
 from safetensors import safe_open
 
 from realfill.scene import load_scene, load_truth
@@ -51,9 +53,13 @@ def test_the_demo_in_a_few_steps(tmp_path: Path) -> None:
     flags = ("--model_path", tmp_path / "model", "--scene", "data/yard", "--seed", 0)
     flags += ("--num_images", 2, "--num_inference_steps", 2)
     results = tmp_path / "yard"
-    printed = launch("infer.py", *flags, "--output_dir", results / "fine-tuned")
-    assert f"look at {results}/fine-tuned/contact_sheet.png" in printed
-    launch("infer.py", *flags, "--base_only", "--output_dir", results / "base-only")
+    for name, options in (
+        ("base-only", ("--geometry", "off", "--base_only")),
+        ("fine-tuned", ("--geometry", "off", "--rank", "sift")),
+        ("geometry", ()),
+    ):
+        printed = launch("infer.py", *flags, *options, "--output_dir", results / name)
+        assert f"look at {results}/{name}/contact_sheet.png" in printed
     flags = ("--results_base_dir", tmp_path, "--scenes", "data", "--num_images", 2)
     flags += ("--metrics", "psnr", "ssim", "--compare", "base-only", "fine-tuned")
     flags += ("--loftr_script_path", "none", "--cache_dir", tmp_path / "cache")
@@ -61,6 +67,11 @@ def test_the_demo_in_a_few_steps(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "report.json").read_text())
     difference = report["comparisons"][0]["differences"]["psnr"]
     assert difference["first"] != difference["second"]
+    proven = np.asarray(Image.open(results / "geometry" / "0.png")).astype(float)
+    scene, truth = load_scene(ROOT / "data/yard"), load_truth(ROOT / "data/yard")
+    hole = np.asarray(scene.mask) > 127
+    error = np.square(proven - np.asarray(truth))[hole].mean()
+    assert 10 * np.log10(255**2 / error) > 28
 
 
 @pytest.mark.slow
