@@ -11,7 +11,7 @@ from diffusers import (
 )
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from scripts.train_tiny_base import write_text_encoder
+from scripts.tiny_base.text import write_text_encoder
 
 
 def make_base(

@@ -1,0 +1,1 @@
+"""Training the embedded base model of `data/tiny-inpainting`, one subject a file."""
