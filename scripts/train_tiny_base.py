@@ -11,9 +11,9 @@ hold one subject each.
 
 import argparse
 import json
-import os
 import platform
 import shutil
+import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, StableDiffusionInpaintPipeline
 
-from realfill.files import appears_whole
+from realfill.command_line import make_parser, run
 from scripts.tiny_base.autoencoder import (
     build_autoencoder,
     latent_scale,
@@ -36,21 +36,20 @@ from scripts.tiny_base.text import load_text_encoder, write_text_encoder
 from scripts.tiny_base.unet import build_unet, denoising_loss, embed_prompts, make_scheduler
 
 AUTOENCODER_LEARNING_RATE = 1.5e-3
-DECODER_LEARNING_RATE = 1e-3
 UNET_LEARNING_RATE = 1e-3
-LARGEST_FILE = "15MB"
+LARGEST_SHARD = "14MB"
+"""diffusers goes a little over it."""
 
 
 def parse_arguments() -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__.splitlines()[0])
     add = parser.add_argument
     add("--photos", type=Path, required=True, help="folder of photos (.jpg, .png) to train on")
     add("--work_dir", type=Path, default=Path("work/tiny-inpainting"), help="logs and checkpoints")
     add("--output_dir", type=Path, default=Path("data/tiny-inpainting"), help="pipeline folder")
     add("--autoencoder_steps", type=int, default=2990, help="(default: %(default)s)")
     add("--autoencoder_batch_size", type=int, default=16, help="(default: %(default)s)")
-    add("--decoder_steps", type=int, default=2000, help="(default: %(default)s)")
     add("--unet_steps", type=int, default=4600, help="(default: %(default)s)")
     add("--unet_batch_size", type=int, default=16, help="(default: %(default)s)")
     add("--max_minutes", type=float, default=float("inf"), help="save and stop after so many")
@@ -86,7 +85,6 @@ def train_pipeline(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     photos = upload_photos(paths, device)
     vae = train_autoencoder(arguments, photos, deadline)
-    train_decoder(arguments, vae, photos, deadline)
     write_text_encoder(arguments.work_dir)
     tokenizer, text_encoder = load_text_encoder(arguments.work_dir)
     torch.manual_seed(0)
@@ -133,34 +131,16 @@ def train_autoencoder(
     return vae
 
 
-def train_decoder(
-    arguments: argparse.Namespace, vae: AutoencoderKL, photos: Photos, deadline: float
-) -> None:
-    """Train the decoder of `vae` further on the latents as they are now. Raises `OutOfTime`."""
-    vae.decoder.requires_grad_(True)
-    vae.decoder = train(
-        vae.decoder,
-        reconstruction_loss(vae, photos, arguments.autoencoder_batch_size),
-        arguments.decoder_steps,
-        DECODER_LEARNING_RATE,
-        arguments.work_dir / "decoder",
-        deadline,
-    )
-
-
 def write_pipeline(pipeline: StableDiffusionInpaintPipeline, folder: Path) -> None:
     """Write `pipeline` as fp16 safetensors in place of the models that `folder` holds."""
     folder.mkdir(parents=True, exist_ok=True)
-    with appears_whole(folder / "model_index.json") as temporary:
-        written = temporary.with_suffix("")
-        pipeline.to(dtype=torch.float16).save_pretrained(written, max_shard_size=LARGEST_FILE)
-        for path in written.iterdir():
+    with tempfile.TemporaryDirectory(prefix=".pipeline-", dir=folder) as written:
+        pipeline.to(dtype=torch.float16).save_pretrained(written, max_shard_size=LARGEST_SHARD)
+        for path in Path(written).iterdir():
             if path.is_dir():
                 shutil.rmtree(folder / path.name, ignore_errors=True)
-                path.rename(folder / path.name)
-        os.replace(written / "model_index.json", temporary)
-        shutil.rmtree(written)
+            path.replace(folder / path.name)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,7 +1,4 @@
-"""The KL autoencoder: 4 times smaller each way, 4 channels.
-
-Trained whole at first; then its decoder alone, on the means of the encoder's posterior.
-"""
+"""The KL autoencoder: 4 times smaller each way, 4 channels."""
 
 from collections.abc import Callable
 
@@ -50,7 +47,6 @@ def reconstruction_loss(
     """Return the loss of a step: on pixels and on their gradients, with a light KL term.
 
     A third of the crops carry a grey hole, as the masked image does that the UNet is given.
-    Where the encoder is frozen only the decoder gets gradients.
     """
     device = photos.pixels.device
 

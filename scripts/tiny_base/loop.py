@@ -21,7 +21,8 @@ from realfill.checkpoints import (
 from realfill.files import write_tensors
 
 WARM_UP = 100
-AVERAGE_DECAY = 0.998
+AVERAGED_SHARE = 0.02
+"""Of the run: the span of the average. A longer one lost 0.7 dB of reconstruction."""
 LOG_EVERY = 50
 SAVE_EVERY_SECONDS = 120
 STATE_FILE = "training.safetensors"
@@ -40,13 +41,14 @@ def train(
     folder: Path,
     deadline: float,
 ) -> nn.Module:
-    """Train `model` to `steps`, from the state in `folder` on, and return its average.
+    """Train `model` to `steps`, from the state in `folder` on, and return its moving average.
 
     `draw_loss(step)` returns the loss of a fresh batch. The learning rate warms up and falls to
     zero as a cosine over `steps`. Raises `OutOfTime` once `time.monotonic()` reaches `deadline`.
     """
     optimizer = torch.optim.AdamW(model.parameters(), learning_rate, (0.9, 0.99), weight_decay=1e-2)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
+    decay = max(0.0, 1 - 1 / (AVERAGED_SHARE * steps))
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
     folder.mkdir(parents=True, exist_ok=True)
     step, seconds = restore(model, average, optimizer, folder / STATE_FILE)
     model.train()

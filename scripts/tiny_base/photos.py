@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from realfill.errors import UserError
 from realfill.masks import random_masks
 
 SIZE = 128
@@ -34,10 +35,21 @@ class Photos:
 
 
 def list_photos(folder: Path, held_out_count: int) -> tuple[list[Path], list[Path]]:
-    """Return the paths of the photos to train on, and of the last `bsds-*`, which are held out."""
+    """Return the paths of the photos to train on, and of the last `bsds-*`, which are held out.
+
+    Raises `UserError` where either would be none.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give a folder of photos as --photos")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".png"))
     held_out = [path for path in paths if path.name.startswith("bsds-")][-held_out_count:]
-    return [path for path in paths if path not in set(held_out)], held_out
+    training = [path for path in paths if path not in set(held_out)]
+    if not training or not held_out:
+        raise UserError(
+            f"{folder}: {len(training)} photos to train on and {len(held_out)} bsds-* photos to "
+            "hold out; both are needed, as .jpg or .png"
+        )
+    return training, held_out
 
 
 def read_photo(path: Path) -> Image.Image:
