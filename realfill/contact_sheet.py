@@ -32,7 +32,8 @@ def make_contact_sheet(
     sheet = Image.new("RGB", SHEET, BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     draw.text((GAP, 10), scene.name, INK, font(26))
-    counts = f"{len(scene.references)} references" if scene.references else "no references given"
+    count = len(scene.references)
+    counts = f"{count} reference{'s' * (count > 1)}" if count else "no references given"
     draw.text((SIDE_COLUMN + 2 * GAP, 18), f"{len(completions)} completions", INK, font(18))
     draw.text((SIDE_COLUMN + 190, 18), f"from {counts}", FAINT, font(18))
 
