@@ -137,7 +137,8 @@ def forest(row: Report, score: Report) -> dict[str, Any]:
 def curve(values: Sequence[float], width: int = 200, height: int = 64) -> list[tuple[float, float]]:
     """Return the points of a curve in a box, from its left to its right end, largest on top."""
     low, high = min(values), max(values)
-    span = (high - low) or 1.0
+    # Means of equal numbers differ in their last digits; that is no curve.
+    span = high - low if high - low > 1e-6 else 1.0
     step = width / (len(values) - 1)
     return [
         (place * step, height - (value - low) / span * height) for place, value in enumerate(values)
