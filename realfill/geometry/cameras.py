@@ -17,6 +17,7 @@ from realfill.epipolar import fundamental_matrix
 from realfill.geometry.sweep import SMALLEST_BASELINE
 from realfill.geometry.views import Intrinsics, View, view_by_homography
 from realfill.matchers.sift import Sift
+from realfill.ranking import inside
 
 LONG_SIDE = 768
 """Pixels of the longer side at which features are found and depth is swept."""
@@ -183,9 +184,8 @@ def match(target: Image.Image, mask: Image.Image, reference: Image.Image) -> np.
     small = [work_image(photo) for photo in (target, reference)]
     matches = matcher.match(matcher.extract(small[0]), [matcher.extract(small[1])])[0]
     matches = matches.chosen(matches.confidence > matcher.default_threshold)
-    known = np.asarray(mask.resize(small[0].size, Image.Resampling.BOX)) == 0
-    column, row = matches.points.round().astype(int).T
-    matches = matches.chosen(known[row.clip(0, len(known) - 1), column.clip(0, known.shape[1] - 1)])
+    hole = np.asarray(mask.resize(small[0].size, Image.Resampling.BOX)) > 0
+    matches = matches.chosen(~inside(matches.points, hole))
     here = (matches.points + 0.5) / small[0].size
     there = (matches.reference_points + 0.5) / small[1].size
     return np.hstack([here, there]).astype(np.float64)
