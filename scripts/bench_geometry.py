@@ -6,7 +6,6 @@ PSNR in dB and SSIM inside the hole at the photo's own size, the mean of 16 comp
 the spread over the seeds; beside them what fills the hole without a model.
 """
 
-import argparse
 from pathlib import Path
 
 import cv2
@@ -19,7 +18,7 @@ from benchmark.ssim import ssim_against
 from realfill.files import write_json
 from realfill.geometry.cameras import MINIMUM_MATCHES, match
 from realfill.scene import Scene, load_scene, load_truth
-from scripts.bench_scenes import run_script
+from scripts.bench_scenes import parse_arguments, run_script
 
 SEEDS = (0, 100, 200)
 COLUMNS = ("mean colour", "Telea", "best homography", "only", "off", "auto")
@@ -83,11 +82,7 @@ def row(scores: dict[str, list[list[float]]], which: int, digits: int) -> str:
 
 def main() -> None:
     """Bench the scenes one after another and print a Markdown table for either metric."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add = parser.add_argument
-    add("--scenes", type=Path, nargs="+", required=True, help="scene folders with a truth")
-    add("--work_dir", type=Path, default=Path("work/bench-scenes"), help="(default: %(default)s)")
-    arguments = parser.parse_args()
+    arguments = parse_arguments(__doc__.splitlines()[0])
     results = {}
     for scene in arguments.scenes:
         results[scene.name] = bench_scene(scene, arguments.work_dir)

@@ -68,13 +68,18 @@ def bench_scene(scene_folder: Path, work: Path) -> dict:
     return {"psnr": scores, "seconds": seconds}
 
 
-def main() -> None:
-    """Bench the scenes one after another and print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parse_arguments(description: str) -> argparse.Namespace:
+    """Parse the command line of a benchmark over trained scenes."""
+    parser = argparse.ArgumentParser(description=description)
     add = parser.add_argument
     add("--scenes", type=Path, nargs="+", required=True, help="scene folders with a truth")
     add("--work_dir", type=Path, default=Path("work/bench-scenes"), help="(default: %(default)s)")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Bench the scenes one after another and print a Markdown table."""
+    arguments = parse_arguments(__doc__.splitlines()[0])
     results = {}
     for scene in arguments.scenes:
         results[scene.name] = bench_scene(scene, arguments.work_dir)
