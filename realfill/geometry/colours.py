@@ -10,6 +10,13 @@ from realfill.geometry.sweep import best_half, box
 
 ROUNDS = 10
 """Rounds of reweighting in a robust fit."""
+UNCONFIRMED = 0.1
+"""Disagreement, of 1, that a reference is taken to have where it looks alone; the most that
+distance adds."""
+DISTANCE_COST = 0.02
+"""Disagreement that weighs as much as standing as far again from the target as the nearest."""
+SHARPNESS = 0.01
+"""Difference in cost, of 1, at which a reference weighs e times less than another."""
 TOLERANCE = 0.05
 """Colour error, of 1, beyond which a pixel counts less and less in a robust fit."""
 
@@ -72,10 +79,12 @@ def fuse(photos: Tensor, inside: Tensor, distances: list[float]) -> tuple[Tensor
     """
     scores = disagreement(photos, inside)
     nearest = min(distances)
-    bias = photos.new_tensor([0.02 * (d / nearest - 1) if nearest else 0.0 for d in distances])
-    cost = torch.nan_to_num(scores, 0.1) + bias.clamp(max=0.1).view(-1, 1, 1, 1)
+    bias = photos.new_tensor(
+        [DISTANCE_COST * (d / nearest - 1) if nearest else 0.0 for d in distances]
+    )
+    cost = torch.nan_to_num(scores, UNCONFIRMED) + bias.clamp(max=UNCONFIRMED).view(-1, 1, 1, 1)
     cost = torch.where(inside > 0, cost, torch.inf)
-    weights = torch.softmax(-cost / 0.01, 0)
+    weights = torch.softmax(-cost / SHARPNESS, 0)
     seen = (inside > 0).any(0)
     picture = torch.where(seen, (photos * weights.nan_to_num(0)).sum(0), torch.nan)
     chosen = (torch.nan_to_num(scores, 0.0) * weights.nan_to_num(0)).sum(0)

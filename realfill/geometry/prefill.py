@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from realfill.geometry.cameras import Cameras, work_image
-from realfill.geometry.colours import apply_tone, fit_tone, fuse, spread
+from realfill.geometry.colours import TOLERANCE, apply_tone, fit_tone, fuse, spread
 from realfill.geometry.sweep import pixel_grid, sample, sweep
 from realfill.scene import Scene
 
@@ -136,7 +136,7 @@ def correct(picture: Tensor, target: Tensor, known: Tensor) -> Tensor:
     Pixels that the picture gets wrong, as a passer-by, count little.
     """
     error = (target - picture).nan_to_num(0)
-    weights = 1 / (1 + (error / 0.05).square().sum(0, keepdim=True))
+    weights = 1 / (1 + (error / TOLERANCE).square().sum(0, keepdim=True))
     weights = weights * (known & ~picture[0].isnan())
     return picture + spread(error.clamp(-CORRECTION, CORRECTION), weights)
 
