@@ -248,9 +248,10 @@ def fill_without_sampling(arguments: Namespace, scene: Scene, state: PartialStat
     prefill = look_at_references(arguments, scene, state)
     if not prefill.confidence.getbbox():
         raise UserError(f"--geometry only: {prefill.message}; use auto or off")
-    for index in begin_record(arguments, scene, settings, state):
+    missing = begin_record(arguments, scene, settings, state)
+    if state.is_main_process and missing:
         image = composite(prefill.image, scene.target, scene.mask)
-        write_image(arguments.output_dir / f"{index}.png", image)
+        write_image(arguments.output_dir / "0.png", image)
     return prefill
 
 
