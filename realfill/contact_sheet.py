@@ -1,11 +1,14 @@
 """The contact sheet: what a person opens first to see what came out."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
-from realfill.geometry.prefill import Prefill
 from realfill.scene import Scene
+
+if TYPE_CHECKING:
+    from realfill.geometry.prefill import Prefill  # brings torch, which ranking does not need
 
 SHEET = (1600, 1000)
 """Largest width and height in pixels: it fits a screen without scrolling."""
@@ -21,7 +24,7 @@ def make_contact_sheet(
     completions: dict[str, Image.Image],
     truth: Image.Image | None,
     best: str | None = None,
-    prefill: Prefill | None = None,
+    prefill: "Prefill | None" = None,
 ) -> Image.Image:
     """Draw the references, the target with its hole, the truth, and the labelled completions.
 

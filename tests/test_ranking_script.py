@@ -119,6 +119,17 @@ def test_processes_share_the_pairs(scene_folder: Path, tmp_path: Path) -> None:
     }
 
 
+def test_a_run_that_finds_all_in_the_cache_does_not_wait_for_torch(
+    scene_folder: Path, tmp_path: Path, rank: Callable[..., str]
+) -> None:
+    folder = write_completions(tmp_path / "completions", scene_folder)
+    flags = ["--source_dir", folder, "--scene", scene_folder, "--rank_only", "--matcher", "sift"]
+    rank(*flags)
+    script = f"import runpy, sys; runpy.run_path('{SCRIPT}', run_name='__main__')\n"
+    script += "assert not {'torch', 'accelerate', 'kornia', 'diffusers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", script, *map(str, flags)], cwd=ROOT, check=True)
+
+
 def test_loftr_runs_with_local_weights(
     scene_folder: Path, tmp_path: Path, rank: Callable[..., str]
 ) -> None:
