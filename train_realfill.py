@@ -74,13 +74,14 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
     add("train_batch_size", "samples a step and process, drawn with replacement")
     add("gradient_accumulation_steps", "batches summed into one optimizer step")
     add("unet_learning_rate", "learning rate of the UNet's layers")
-    add("text_encoder_learning_rate", "learning rate of the text encoder's layers")
+    add("text_encoder_learning_rate", "the same for the text encoder; 0 leaves it as it is")
     switch("scale_lr", "multiply both rates by batch, accumulation and processes")
     schedules = [kind.value for kind in SchedulerType if kind.value != "piecewise_constant"]
     add("lr_scheduler", "schedule of the rates; constant has no warm-up", choices=schedules)
     add("lr_warmup_steps", "steps of warm-up, where the schedule has one")
     add("lr_num_cycles", "restarts of cosine_with_restarts")
     add("lr_power", "power of the polynomial schedule")
+    add("latent_reuse", "uses of an encoded crop, on average; 1 encodes anew for every step")
     switch("use_8bit_adam", "8-bit AdamW from bitsandbytes: less memory")
     add("adam_beta1", "decay of AdamW's first moment")
     add("adam_beta2", "decay of AdamW's second moment")
@@ -132,6 +133,7 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
         "checkpointing_steps",
         "checkpoints_total_limit",
         "lora_rank",
+        "latent_reuse",
     ):
         value = getattr(arguments, name)
         if value is not None and value < 1:
@@ -230,7 +232,7 @@ def main(argv: list[str] | None = None) -> None:
             return
         accelerator.print(f"going on from {checkpoint or 'the start: there is no checkpoint'}")
 
-    run_state = set_up(accelerator, pipeline, settings, arguments)
+    run_state = set_up(accelerator, pipeline, scene, settings, arguments)
     if checkpoint:
         state, tensors = load_checkpoint(checkpoint)
         require_same(record, read_record(checkpoint), checkpoint)
@@ -250,6 +252,7 @@ def main(argv: list[str] | None = None) -> None:
 def set_up(
     accelerator: Accelerator,
     pipeline: StableDiffusionInpaintPipeline,
+    scene: Scene,
     settings: TrainingSettings,
     arguments: Namespace,
 ) -> Training:
@@ -265,9 +268,11 @@ def set_up(
         settings.lora_alpha,
         settings.lora_dropout,
         settings.lora_target_modules,
+        text_encoder=settings.text_encoder_learning_rate > 0,
     )
     add_lora(pipeline, lora)
-    return training.prepare(accelerator, pipeline, settings)
+    photos = upload_photos(scene, settings.resolution, accelerator.device)
+    return training.prepare(accelerator, pipeline, photos, settings)
 
 
 def enable_xformers(pipeline: StableDiffusionInpaintPipeline) -> None:
@@ -320,8 +325,7 @@ def fit(
                 validate(accelerator, pipeline, scene, *shape, step)
             accelerator.wait_for_everyone()
 
-    photos = upload_photos(scene, settings.resolution, accelerator.device)
-    training.train(accelerator, run_state, photos, settings, after_step)
+    training.train(accelerator, run_state, settings, after_step)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 `checkpoint-N/` holds the LoRA file and `realfill.json`, so that it samples like a finished
 training, `training.safetensors` (trainable parameters in fp32 and the optimizer's state) and
 `state.json` (step, schedule, and the hashes of the other files). Random
-states are not kept: every step seeds its own, see `realfill.training.step_seed`.
+states are not kept: every step seeds its own, see `realfill.seeds`.
 """
 
 import json

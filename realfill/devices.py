@@ -7,6 +7,7 @@ from argparse import Namespace
 import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
+from torch import Tensor
 
 from realfill.errors import UserError
 
@@ -68,3 +69,10 @@ def check_flags(arguments: Namespace, device: torch.device) -> None:
             raise UserError(
                 f"a flag needs {package}, which is not installed: pip install {package}"
             )
+
+
+def upload(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a small `tensor` to `device` without waiting for what the device is still doing."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

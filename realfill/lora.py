@@ -7,6 +7,7 @@ import torch
 from diffusers import StableDiffusionInpaintPipeline
 from diffusers.training_utils import cast_training_params
 from peft import LoraConfig
+from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 
@@ -18,25 +19,26 @@ TEXT_ENCODER_TARGETS = ("k_proj", "q_proj", "v_proj", "out_proj")
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """Rank, alpha, dropout, and the UNet's adapted modules by name."""
+    """Rank, alpha, dropout, the UNet's adapted modules by name, and the text encoder's part."""
 
     rank: int = 8
     alpha: int = 16
     dropout: float = 0.1
     target_modules: tuple[str, ...] = UNET_TARGETS
+    text_encoder: bool = True
 
 
 def add_lora(pipeline: StableDiffusionInpaintPipeline, settings: LoraSettings) -> None:
-    """Freeze `pipeline` and add trainable fp32 LoRA layers to its UNet and text encoder.
+    """Freeze `pipeline` and add trainable fp32 LoRA layers to UNet and text encoder.
 
     Raises `UserError` where the model has no modules of the names asked for.
     """
     for model in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
         model.requires_grad_(False)
-    for model, targets in (
-        (pipeline.unet, settings.target_modules),
-        (pipeline.text_encoder, TEXT_ENCODER_TARGETS),
-    ):
+    targets_of = {pipeline.unet: settings.target_modules}
+    if settings.text_encoder:
+        targets_of[pipeline.text_encoder] = TEXT_ENCODER_TARGETS
+    for model, targets in targets_of.items():
         config = LoraConfig(
             r=settings.rank,
             lora_alpha=settings.alpha,
@@ -47,6 +49,10 @@ def add_lora(pipeline: StableDiffusionInpaintPipeline, settings: LoraSettings) -
             model.add_adapter(config)
         except ValueError as error:
             raise UserError(f"--lora_target_modules {' '.join(targets)}: {error}") from None
+        for layer in model.modules():
+            if isinstance(layer, BaseTunerLayer):
+                # Under autocast, peft's cast of every input to fp32 would be undone at once.
+                layer.cast_input_dtype_enabled = False
     cast_training_params([pipeline.unet, pipeline.text_encoder], dtype=torch.float32)
 
 
@@ -60,6 +66,8 @@ def save_lora(pipeline: StableDiffusionInpaintPipeline, folder: Path) -> None:
     parts = {}
     for name in ("unet", "text_encoder"):
         model = getattr(pipeline, name)
+        if not trainable(model):
+            continue
         # In peft's own names: diffusers' converter renames attention layers only, and of a file
         # with both kinds of names its loader drops one without an error.
         parts[f"{name}_lora_layers"] = get_peft_model_state_dict(model)

@@ -1,4 +1,4 @@
-"""Drawing training samples from a scene (RealFill, section 3.2): photo, crop, mask, prompt."""
+"""Drawing training samples from a scene (RealFill, section 3.2): photo, crop, mask."""
 
 import math
 from dataclasses import dataclass
@@ -11,12 +11,10 @@ from torch import Tensor
 
 from realfill.blending import resize
 from realfill.masks import random_masks
-from realfill.models import PROMPT
 from realfill.scene import Scene
 
 LARGEST_RESIZE = 1.125
 """A photo's short side is resized to between one and this many crop sides, then cropped."""
-PROMPT_DROPPED = 0.1
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,6 @@ class Batch:
     """`(N, 1, S, S)` of 0 (known) and 1 (to fill)."""
     unknown: Tensor
     """`(N, 1, S, S)`: 1 where the photo itself is not known: the target's hole."""
-    prompts: list[str]
 
 
 def upload_photos(scene: Scene, resolution: int, device: torch.device) -> TrainingPhotos:
@@ -55,13 +52,13 @@ def upload_photos(scene: Scene, resolution: int, device: torch.device) -> Traini
 
 
 def draw_batch(scene: TrainingPhotos, count: int, size: int, generator: torch.Generator) -> Batch:
-    """Draw `count` samples with replacement: photo, resize, crop, mask and prompt of each."""
+    """Draw `count` samples with replacement: photo, resize, crop and mask of each."""
     device = scene.hole.device
     chosen = torch.randint(len(scene.photos), (count,), generator=generator).tolist()
-    numbers = torch.rand(count, 4, generator=generator).tolist()
+    numbers = torch.rand(count, 3, generator=generator).tolist()
     masks = random_masks(count, size, generator).to(device)
     images, unknown = [], torch.zeros_like(masks)
-    for i, (index, (scale, down, right, _)) in enumerate(zip(chosen, numbers, strict=True)):
+    for i, (index, (scale, down, right)) in enumerate(zip(chosen, numbers, strict=True)):
         photo = scene.photos[index]
         # Resizing the short side to s and cropping S is cropping short * S / s and resizing to S.
         side = round(min(photo.shape[1:]) / (1 + (LARGEST_RESIZE - 1) * scale))
@@ -72,8 +69,7 @@ def draw_batch(scene: TrainingPhotos, count: int, size: int, generator: torch.Ge
         if index == len(scene.photos) - 1:
             hole = resize_crop(scene.hole[window].float(), size)
             masks[i], unknown[i] = (hole > 0.5).float(), (hole > 0).float()
-    prompts = ["" if number[3] < PROMPT_DROPPED else PROMPT for number in numbers]
-    return Batch(torch.stack(images) / 127.5 - 1, masks, unknown, prompts)
+    return Batch(torch.stack(images) / 127.5 - 1, masks, unknown)
 
 
 def resize_crop(crop: Tensor, size: int) -> Tensor:

@@ -1,19 +1,18 @@
 """Adapting a base model to one scene: the method of RealFill (arXiv 2309.16668, section 3.2)."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionInpaintPipeline
+from diffusers import DDPMScheduler, StableDiffusionInpaintPipeline
 from diffusers.optimization import get_scheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerBase
 
 from realfill.checkpoints import (
     optimizer_tensors,
@@ -21,12 +20,18 @@ from realfill.checkpoints import (
     with_prefix,
     without_prefix,
 )
+from realfill.devices import upload
+from realfill.draws import DrawPool, EncodedDraws
 from realfill.errors import UserError
 from realfill.lora import UNET_TARGETS, trainable
-from realfill.samples import Batch, TrainingPhotos, draw_batch
+from realfill.models import PROMPT
+from realfill.samples import TrainingPhotos
+from realfill.seeds import derive_seed
 
 LOSS_READ_EVERY = 10
 """Steps between readings of the loss: reading makes the host wait for the device."""
+PROMPT_DROPPED = 0.1
+"""Share of the samples that train with an empty prompt."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class TrainingSettings:
     lora_alpha: int = 16
     lora_dropout: float = 0.1
     lora_target_modules: tuple[str, ...] = UNET_TARGETS
+    latent_reuse: int = 4
 
 
 @dataclass
@@ -66,20 +72,33 @@ class Training:
 
     unet: nn.Module
     text_encoder: nn.Module
-    vae: AutoencoderKL
-    tokenizer: PreTrainedTokenizerBase
+    tokens: Tensor
+    """`(2, tokens)`: the prompt's, and those of the empty prompt."""
+    pool: DrawPool
     noise_scheduler: DDPMScheduler
     optimizer: torch.optim.Optimizer
     lr_scheduler: LRScheduler
     step: int = 0
 
+    @cached_property
     def parameters(self) -> list[Tensor]:
-        """Return the LoRA parameters of both models."""
+        """The LoRA parameters of both models."""
         return [*trainable(self.unet).values(), *trainable(self.text_encoder).values()]
+
+    @cached_property
+    def frozen_embeddings(self) -> Tensor | None:
+        """What `embed` returns, computed once, where the text encoder does not train."""
+        if trainable(self.text_encoder):
+            return None
+        with torch.no_grad():
+            return self.text_encoder(self.tokens)[0]
 
 
 def prepare(
-    accelerator: Accelerator, pipeline: StableDiffusionInpaintPipeline, settings: TrainingSettings
+    accelerator: Accelerator,
+    pipeline: StableDiffusionInpaintPipeline,
+    photos: TrainingPhotos,
+    settings: TrainingSettings,
 ) -> Training:
     """Bring `pipeline` with its LoRA layers to the device, with optimizer and schedule."""
     pipeline.to(accelerator.device)
@@ -95,15 +114,17 @@ def prepare(
     unet, text_encoder, optimizer = accelerator.prepare(
         pipeline.unet, pipeline.text_encoder, optimizer
     )
-    return Training(
-        unet,
-        text_encoder,
+    tokens = tokenize(pipeline, [PROMPT, ""]).to(accelerator.device)
+    pool = DrawPool(
+        photos,
         pipeline.vae,
-        pipeline.tokenizer,
-        make_noise_scheduler(pipeline),
-        optimizer,
-        lr_scheduler,
+        settings.train_batch_size,
+        settings.resolution,
+        settings.latent_reuse,
+        (settings.seed, accelerator.process_index),
     )
+    scheduler = make_noise_scheduler(pipeline)
+    return Training(unet, text_encoder, tokens, pool, scheduler, optimizer, lr_scheduler)
 
 
 def make_optimizer(
@@ -113,22 +134,28 @@ def make_optimizer(
     if settings.use_8bit_adam:
         from bitsandbytes.optim import AdamW8bit as AdamW
     else:
-        from torch.optim import AdamW
+        AdamW = partial(torch.optim.AdamW, fused=True)
+    rates = {
+        pipeline.unet: settings.unet_learning_rate,
+        pipeline.text_encoder: settings.text_encoder_learning_rate,
+    }
     return AdamW(
-        [
-            {
-                "params": list(trainable(pipeline.unet).values()),
-                "lr": settings.unet_learning_rate,
-            },
-            {
-                "params": list(trainable(pipeline.text_encoder).values()),
-                "lr": settings.text_encoder_learning_rate,
-            },
-        ],
+        [{"params": list(trainable(model).values()), "lr": rate} for model, rate in rates.items()],
         betas=(settings.adam_beta1, settings.adam_beta2),
         weight_decay=settings.adam_weight_decay,
         eps=settings.adam_epsilon,
     )
+
+
+def tokenize(pipeline: StableDiffusionInpaintPipeline, prompts: list[str]) -> Tensor:
+    """Return the tokens of `prompts`, `(N, tokens)`."""
+    return pipeline.tokenizer(
+        prompts,
+        padding="max_length",
+        max_length=pipeline.tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids
 
 
 def make_noise_scheduler(pipeline: StableDiffusionInpaintPipeline) -> DDPMScheduler:
@@ -140,20 +167,9 @@ def make_noise_scheduler(pipeline: StableDiffusionInpaintPipeline) -> DDPMSchedu
     return scheduler
 
 
-def step_seed(seed: int, step: int, process: int = 0, part: int = 0) -> int:
-    """Return the seed of the draws and the dropout of one step.
-
-    Each step draws from its own seed, so that a resumed run needs no random states to go on
-    exactly as it would have.
-    """
-    digest = hashlib.sha256(f"{seed}/{step}/{process}/{part}".encode()).digest()
-    return int.from_bytes(digest[:7], "big")
-
-
 def train(
     accelerator: Accelerator,
     training: Training,
-    photos: TrainingPhotos,
     settings: TrainingSettings,
     after_step: Callable[[float | None], None],
 ) -> None:
@@ -174,7 +190,7 @@ def train(
     training.text_encoder.train()
     with progress:
         while training.step < settings.max_train_steps:
-            losses.append(take_step(accelerator, training, photos, settings))
+            losses.append(take_step(accelerator, training, settings))
             training.step += 1
             progress.update()
             loss = None
@@ -195,70 +211,60 @@ def require_finite(loss: float, step: int) -> None:
         )
 
 
-def take_step(
-    accelerator: Accelerator,
-    training: Training,
-    photos: TrainingPhotos,
-    settings: TrainingSettings,
-) -> Tensor:
+def take_step(accelerator: Accelerator, training: Training, settings: TrainingSettings) -> Tensor:
     """Move the LoRA layers by one optimizer step; return the loss, still on the device."""
     total = torch.zeros((), device=accelerator.device)
-    for part in range(settings.gradient_accumulation_steps):
-        seed = step_seed(settings.seed, training.step, accelerator.process_index, part)
+    parts = settings.gradient_accumulation_steps
+    for part in range(parts):
+        seed = derive_seed(settings.seed, training.step, accelerator.process_index, part)
         generator = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)  # the LoRA layers' dropout
-        batch = draw_batch(photos, settings.train_batch_size, settings.resolution, generator)
+        draws = training.pool.choose(training.step * parts + part, generator)
         with accelerator.autocast():
-            loss = diffusion_loss(training, batch, generator)
-        accelerator.backward(loss / settings.gradient_accumulation_steps)
-        total += loss.detach() / settings.gradient_accumulation_steps
-    accelerator.clip_grad_norm_(training.parameters(), settings.max_grad_norm)
+            loss = diffusion_loss(training, draws, generator)
+        accelerator.backward(loss / parts)
+        total += loss.detach() / parts
+    accelerator.clip_grad_norm_(training.parameters, settings.max_grad_norm)
     training.optimizer.step()
     training.lr_scheduler.step()
     training.optimizer.zero_grad()
     return total
 
 
-def diffusion_loss(training: Training, batch: Batch, generator: torch.Generator) -> Tensor:
-    """Return the denoising loss of `batch`, counted where the photo is known (equation 2)."""
-    vae, device = training.vae, batch.images.device
-    pairs = torch.cat([batch.images, batch.images * (1 - batch.masks)]).to(vae.dtype)
-    with torch.no_grad():
-        posterior = vae.encode(pairs).latent_dist
-        spread = torch.randn(posterior.mean.shape, generator=generator).to(device)
-        encoded = (posterior.mean + posterior.std * spread) * vae.config.scaling_factor
-    latents, conditions = encoded.float().chunk(2)
+def diffusion_loss(training: Training, draws: EncodedDraws, generator: torch.Generator) -> Tensor:
+    """Return the denoising loss of `draws`, counted where the photo is known (equation 2)."""
+    vae, device = training.pool.vae, draws.means.device
+    count = len(draws.means)
+    spread = upload(torch.randn(draws.means.shape, generator=generator), device)
+    encoded = (draws.means + draws.deviations * spread) * vae.config.scaling_factor
+    latents, conditions = encoded.float().unbind(1)
 
-    noise = torch.randn(latents.shape, generator=generator).to(device)
+    noise = upload(torch.randn(latents.shape, generator=generator), device)
     last = training.noise_scheduler.config.num_train_timesteps
-    timesteps = torch.randint(last, (len(latents),), generator=generator).to(device)
+    timesteps = upload(torch.randint(last, (count,), generator=generator), device)
+    dropped = upload(torch.rand(count, generator=generator) < PROMPT_DROPPED, device)
     noisy = training.noise_scheduler.add_noise(latents, noise, timesteps)
-    masks = F.interpolate(batch.masks, size=latents.shape[2:])
-    # A latent is known where all of its pixels are.
-    known = 1 - F.adaptive_max_pool2d(batch.unknown, latents.shape[2:])
 
     predicted = training.unet(
-        torch.cat([noisy, masks, conditions], dim=1).to(vae.dtype),
+        torch.cat([noisy, draws.masks, conditions], dim=1).to(vae.dtype),
         timesteps,
-        encode_prompts(training, batch.prompts),
+        embed(training)[dropped.long()],
         return_dict=False,
     )[0]
     truth = noise
     if training.noise_scheduler.config.prediction_type == "v_prediction":
         truth = training.noise_scheduler.get_velocity(latents, noise, timesteps)
-    return (known * F.mse_loss(predicted.float(), truth, reduction="none")).mean()
+    return (draws.known * F.mse_loss(predicted.float(), truth, reduction="none")).mean()
 
 
-def encode_prompts(training: Training, prompts: list[str]) -> Tensor:
-    """Return the text embeddings of `prompts`, `(N, tokens, channels)`."""
-    tokens = training.tokenizer(
-        prompts,
-        padding="max_length",
-        max_length=training.tokenizer.model_max_length,
-        truncation=True,
-        return_tensors="pt",
-    )
-    return training.text_encoder(tokens.input_ids.to(training.vae.device))[0]
+def embed(training: Training) -> Tensor:
+    """Return the embeddings of the prompt and of the empty prompt, `(2, tokens, channels)`.
+
+    A batch holds no other prompts, so these two are encoded and not one for each sample.
+    """
+    if training.frozen_embeddings is not None:
+        return training.frozen_embeddings
+    return training.text_encoder(training.tokens)[0]
 
 
 def training_tensors(accelerator: Accelerator, training: Training) -> dict[str, Tensor]:

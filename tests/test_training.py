@@ -8,12 +8,14 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from diffusers import DDPMScheduler
+from transformers import CLIPTokenizer
 
 from realfill import training
 from realfill.lora import LoraSettings, add_lora, trainable
 from realfill.models import PROMPT, load_base
-from realfill.samples import draw_batch, upload_photos
+from realfill.samples import Batch, draw_batch, upload_photos
 from realfill.scene import load_scene
+from realfill.seeds import derive_seed
 from realfill.training import Training, TrainingSettings
 from tests.bases import make_base
 
@@ -28,8 +30,7 @@ def test_batches_are_full_whatever_the_number_of_photos(scene_folder: Path) -> N
     photos = upload_photos(load_scene(scene_folder), 64, CPU)
     batch = draw_batch(photos, 16, 64, generator())
     assert batch.images.shape == (16, 3, 64, 64)
-    assert batch.images.min() >= -1
-    assert batch.images.max() <= 1
+    assert batch.images.abs().max() <= 1 + 1e-6
     assert len({image.sum().item() for image in batch.images}) == 16, "each has its own crop"
     again = draw_batch(photos, 16, 64, generator())
     assert torch.equal(batch.images, again.images)
@@ -48,99 +49,136 @@ def test_only_the_target_has_unknown_pixels_and_it_keeps_its_own_mask(scene_fold
         assert filled == pytest.approx(1600 / 90**2, rel=0.3)
 
 
-def test_prompts_are_dropped_for_a_tenth(scene_folder: Path) -> None:
-    photos = upload_photos(load_scene(scene_folder), 64, CPU)
-    prompts = draw_batch(photos, 1000, 64, generator()).prompts
-    assert set(prompts) == {"", PROMPT}
-    assert 70 < prompts.count("") < 130
-
-
-def make_training(base: Path) -> tuple[Accelerator, Training]:
+def make_training(
+    base: Path, scene: Path, settings: TrainingSettings
+) -> tuple[Accelerator, Training]:
+    torch.manual_seed(settings.seed)
     pipeline = load_base(str(base), torch.float32)
-    add_lora(pipeline, LoraSettings(dropout=0.0))
+    train_text = settings.text_encoder_learning_rate > 0
+    add_lora(pipeline, LoraSettings(dropout=0.0, text_encoder=train_text))
     accelerator = Accelerator(cpu=True, mixed_precision="no")
-    return accelerator, training.prepare(accelerator, pipeline, TrainingSettings(0, 64, "no"))
+    photos = upload_photos(load_scene(scene), settings.resolution, CPU)
+    return accelerator, training.prepare(accelerator, pipeline, photos, settings)
 
 
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-def test_the_loss_is_the_plain_loop_s(
-    scene_folder: Path, tmp_path: Path, prediction_type: str
-) -> None:
-    _, run = make_training(make_base(tmp_path, prediction_type=prediction_type))
-    batch = draw_batch(upload_photos(load_scene(scene_folder), 64, CPU), 6, 64, generator())
-    loss = training.diffusion_loss(run, batch, generator(5))
-
-    # The same in the plainest way: one sample after another.
-    draws = generator(5)
-    spread = torch.randn(12, 4, 16, 16, generator=draws)
-    noise = torch.randn(6, 4, 16, 16, generator=draws)
-    timesteps = torch.randint(1000, (6,), generator=draws)
+def plain_loss(
+    run: Training, tokenizer: CLIPTokenizer, batch: Batch, draws: torch.Generator
+) -> torch.Tensor:
+    """Compute the loss in the plainest way: one sample after another, nothing kept."""
+    count = len(batch.images)
+    spread = torch.randn(count, 2, 4, 16, 16, generator=draws)
+    noise = torch.randn(count, 4, 16, 16, generator=draws)
+    timesteps = torch.randint(1000, (count,), generator=draws)
+    prompts = [PROMPT if number >= 0.1 else "" for number in torch.rand(count, generator=draws)]
     alphas = DDPMScheduler.from_config(run.noise_scheduler.config).alphas_cumprod
     losses = []
-    for i in range(6):
+    for i in range(count):
         image, mask = batch.images[i : i + 1], batch.masks[i : i + 1]
         latents, conditions = (
-            (posterior.mean + posterior.std * spread[row]) * 0.7
-            for posterior, row in (
-                (run.vae.encode(image).latent_dist, i),
-                (run.vae.encode(image * (mask < 0.5)).latent_dist, 6 + i),
+            (posterior.mean + posterior.std * spread[i, which]) * 0.7
+            for which, posterior in (
+                (0, run.pool.vae.encode(image).latent_dist),
+                (1, run.pool.vae.encode(image * (mask < 0.5)).latent_dist),
             )
         )
         alpha, sigma = alphas[timesteps[i]].sqrt(), (1 - alphas[timesteps[i]]).sqrt()
         noisy = alpha * latents + sigma * noise[i]
-        tokens = run.tokenizer(batch.prompts[i], padding="max_length", return_tensors="pt")
+        tokens = tokenizer(prompts[i], padding="max_length", return_tensors="pt")
         embedding = run.text_encoder(tokens.input_ids)[0]
         inputs = torch.cat([noisy, F.interpolate(mask, (16, 16)), conditions], 1)
         predicted = run.unet(inputs, timesteps[i], embedding).sample
-        truth = noise[i] if prediction_type == "epsilon" else alpha * noise[i] - sigma * latents
+        truth = noise[i]
+        if run.noise_scheduler.config.prediction_type == "v_prediction":
+            truth = alpha * noise[i] - sigma * latents
         known = batch.unknown[i].view(16, 4, 16, 4).amax((1, 3)) == 0
         losses.append((known * (predicted - truth) ** 2).mean())
-    assert loss.item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
+    return torch.stack(losses).mean()
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_fifty_steps_are_those_of_a_plain_loop(
+    scene_folder: Path, tmp_path: Path, prediction_type: str
+) -> None:
+    base = make_base(tmp_path, prediction_type=prediction_type)
+    settings = TrainingSettings(
+        3, 64, "no", train_batch_size=3, latent_reuse=1, unet_learning_rate=1e-3, max_grad_norm=0.5
+    )
+    accelerator, run = make_training(base, scene_folder, settings)
+    losses = []
+    for run.step in range(50):
+        losses.append(training.take_step(accelerator, run, settings).item())
+
+    _, plain = make_training(base, scene_folder, settings)
+    tokenizer = CLIPTokenizer.from_pretrained(base / "tokenizer")
+    models = {plain.unet: 1e-3, plain.text_encoder: 4e-5}
+    optimizer = torch.optim.AdamW(
+        [{"params": list(trainable(model).values()), "lr": rate} for model, rate in models.items()],
+        weight_decay=1e-2,
+    )
+    expected = []
+    for step in range(50):
+        batch = draw_batch(plain.pool.photos, 3, 64, generator(derive_seed("draws", 3, 0, step)))
+        draws = generator(derive_seed(3, step, 0, 0))
+        order = torch.randperm(3, generator=draws)
+        batch = Batch(batch.images[order], batch.masks[order], batch.unknown[order])
+        loss = plain_loss(plain, tokenizer, batch, draws)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(plain.parameters, 0.5)
+        optimizer.step()
+        expected.append(loss.item())
+    assert losses == pytest.approx(expected, abs=1e-4)
+    for one, other in zip(run.parameters, plain.parameters, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
+    assert any((up != 0).any() for name, up in trainable(run.unet).items() if "lora_B" in name)
 
 
 def test_only_lora_layers_move_and_text_encoder_and_unet_both_do(
     scene_folder: Path, base_folder: Path
 ) -> None:
-    accelerator, run = make_training(base_folder)
-    before = {
-        name: value.clone()
-        for model in (run.unet, run.text_encoder, run.vae)
-        for name, value in model.state_dict().items()
-    }
-    photos = upload_photos(load_scene(scene_folder), 64, CPU)
     settings = TrainingSettings(0, 64, "no", max_train_steps=3, train_batch_size=2)
-    training.train(accelerator, run, photos, settings, lambda loss: None)
-    for model in (run.unet, run.text_encoder):
+    accelerator, run = make_training(base_folder, scene_folder, settings)
+    models = (run.unet, run.text_encoder, run.pool.vae)
+    before = [{name: value.clone() for name, value in m.state_dict().items()} for m in models]
+    training.train(accelerator, run, settings, lambda loss: None)
+    for model, old in zip(models, before, strict=True):
         moved = {
-            name
-            for name, value in model.state_dict().items()
-            if not torch.equal(value, before[name])
+            name for name, value in model.state_dict().items() if not torch.equal(value, old[name])
         }
-        assert moved
+        assert bool(moved) == (model is not run.pool.vae)
         assert moved <= set(trainable(model))
         assert all("lora_" in name for name in moved)
-    assert all(torch.equal(value, before[name]) for name, value in run.vae.state_dict().items())
+
+
+def test_a_rate_of_zero_leaves_the_text_encoder_out(scene_folder: Path, base_folder: Path) -> None:
+    settings = TrainingSettings(
+        0, 64, "no", max_train_steps=2, train_batch_size=2, text_encoder_learning_rate=0.0
+    )
+    accelerator, run = make_training(base_folder, scene_folder, settings)
+    expected = run.text_encoder(run.tokens)[0]
+    training.train(accelerator, run, settings, lambda loss: None)
+    assert not any("lora" in name for name, _ in run.text_encoder.named_parameters())
+    assert torch.equal(training.embed(run), expected)
+    assert not training.embed(run).requires_grad
 
 
 def test_accumulation_is_the_mean_gradient_of_its_parts(
     scene_folder: Path, base_folder: Path
 ) -> None:
-    photos = upload_photos(load_scene(scene_folder), 64, CPU)
-    accelerator, run = make_training(base_folder)
     settings = TrainingSettings(
         0, 64, "no", train_batch_size=2, gradient_accumulation_steps=3, max_grad_norm=1e9
     )
+    accelerator, run = make_training(base_folder, scene_folder, settings)
     expected = []
     for part in range(3):
-        draws = generator(training.step_seed(0, 0, 0, part))
-        batch = draw_batch(photos, 2, 64, draws)
-        loss = training.diffusion_loss(run, batch, draws)
-        expected.append(torch.autograd.grad(loss, run.parameters()))
+        draws = generator(derive_seed(0, 0, 0, part))
+        loss = training.diffusion_loss(run, run.pool.choose(part, draws), draws)
+        expected.append(torch.autograd.grad(loss, run.parameters))
     seen = []
     run.optimizer.optimizer.register_step_pre_hook(
-        lambda *_: seen.extend(parameter.grad.clone() for parameter in run.parameters())
+        lambda *_: seen.extend(parameter.grad.clone() for parameter in run.parameters)
     )
-    training.take_step(accelerator, run, photos, settings)
+    training.take_step(accelerator, run, settings)
     for gradient, *parts in zip(seen, *expected, strict=True):
         torch.testing.assert_close(gradient, sum(parts) / 3, rtol=1e-4, atol=1e-7)
 
@@ -148,26 +186,41 @@ def test_accumulation_is_the_mean_gradient_of_its_parts(
 def test_gradient_checkpointing_changes_memory_and_not_gradients(
     scene_folder: Path, base_folder: Path
 ) -> None:
-    photos = upload_photos(load_scene(scene_folder), 64, CPU)
     gradients = []
     for checkpointing in (False, True):
-        torch.manual_seed(0)
-        _, run = make_training(base_folder)
+        settings = TrainingSettings(0, 64, "no", train_batch_size=2)
+        _, run = make_training(base_folder, scene_folder, settings)
         if checkpointing:
             run.unet.enable_gradient_checkpointing()
             run.text_encoder.gradient_checkpointing_enable()
         run.unet.train()
         run.text_encoder.train()
-        batch = draw_batch(photos, 2, 64, generator())
-        loss = training.diffusion_loss(run, batch, generator(1))
-        gradients.append(torch.autograd.grad(loss, run.parameters()))
+        draws = generator(1)
+        loss = training.diffusion_loss(run, run.pool.choose(0, draws), draws)
+        gradients.append(torch.autograd.grad(loss, run.parameters))
     for plain, checkpointed in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, checkpointed)
 
 
-def test_step_seeds_differ() -> None:
+def test_a_tenth_of_the_prompts_are_dropped(scene_folder: Path, base_folder: Path) -> None:
+    settings = TrainingSettings(0, 64, "no", train_batch_size=8)
+    _, run = make_training(base_folder, scene_folder, settings)
+    with torch.no_grad():
+        prompt, empty = training.embed(run)
+        seen: list[torch.Tensor] = []
+        run.unet.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs[2]))
+        for moment in range(40):
+            draws = generator(moment)
+            training.diffusion_loss(run, run.pool.choose(0, draws), draws)
+    dropped = [torch.allclose(embedding, empty) for embedding in seen]
+    kept = [torch.allclose(embedding, prompt) for embedding in seen]
+    assert all(one != other for one, other in zip(dropped, kept, strict=True))
+    assert 15 < sum(dropped) < 53
+
+
+def test_derived_seeds_differ() -> None:
     seeds = {
-        training.step_seed(seed, step, process, part)
+        derive_seed(seed, step, process, part)
         for seed in range(5)
         for step in range(50)
         for process in range(2)

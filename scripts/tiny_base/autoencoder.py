@@ -7,7 +7,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from realfill.masks import random_rectangles
-from realfill.training import step_seed
+from realfill.seeds import derive_seed
 from scripts.tiny_base.photos import SIZE, Photos, draw_crops
 
 CROP = 64
@@ -51,9 +51,9 @@ def reconstruction_loss(
     device = photos.pixels.device
 
     def draw_loss(step: int) -> Tensor:
-        torch.manual_seed(step_seed(0, step))  # the posterior's noise
+        torch.manual_seed(derive_seed(0, step))  # the posterior's noise
         host, generator = (
-            torch.Generator(place).manual_seed(step_seed(1, step)) for place in ("cpu", device)
+            torch.Generator(place).manual_seed(derive_seed(1, step)) for place in ("cpu", device)
         )
         crops = draw_crops(photos, batch_size, CROP, generator)
         masked = batch_size // 3

@@ -18,7 +18,7 @@ from diffusers import (
 )
 from torch import Tensor
 
-from realfill.training import step_seed
+from realfill.seeds import derive_seed
 from scripts.tiny_base.photos import SIZE, Photos, draw_crops, draw_masks
 
 PROMPTS = ("", "a photo", "a photo of sks")
@@ -118,7 +118,7 @@ def fill_pool(vae: AutoencoderKL, photos: Photos, seed: int, count: int = 512) -
     )
     pool = LatentPool(latents, conditions, masks)
     for part in range(0, count, ENCODED_AT_ONCE):
-        pool.add(*encode_crops(vae, photos, ENCODED_AT_ONCE, step_seed(seed, 0, part=part)))
+        pool.add(*encode_crops(vae, photos, ENCODED_AT_ONCE, derive_seed(seed, part)))
     return pool
 
 
@@ -140,8 +140,8 @@ def denoising_loss(
     def draw_loss(step: int) -> Tensor:
         nonlocal pool
         pool = pool or fill_pool(vae, photos, seed=step)
-        pool.add(*encode_crops(vae, photos, max(1, batch_size // USES), step_seed(2, step)))
-        generator = torch.Generator(device).manual_seed(step_seed(3, step))
+        pool.add(*encode_crops(vae, photos, max(1, batch_size // USES), derive_seed(2, step)))
+        generator = torch.Generator(device).manual_seed(derive_seed(3, step))
         latents, conditions, masks = pool.draw(batch_size, generator)
         noise = torch.randn(latents.shape, generator=generator, device=device)
         timesteps = draw_timesteps(batch_size, generator)
