@@ -8,14 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from diffusers import (
-    AutoencoderKL,
-    PNDMScheduler,
-    StableDiffusionInpaintPipeline,
-    UNet2DConditionModel,
-)
 from PIL import Image
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from realfill import training
 from realfill.devices import DTYPES, choose_precision
@@ -24,69 +17,8 @@ from realfill.samples import upload_photos
 from realfill.sampling import SamplingSettings, complete
 from realfill.scene import Scene
 from realfill.training import TrainingSettings
-from scripts.train_tiny_base import write_text_encoder
+from scripts.sd2_architecture import build_sd2
 from tests.conftest import draw_photo
-
-
-def build_sd2(folder: Path, dtype: torch.dtype) -> StableDiffusionInpaintPipeline:
-    """Build the architecture from its configuration with random weights.
-
-    The tokenizer is the small byte-level one, padded to CLIP's 77 tokens.
-    """
-    write_text_encoder(folder)
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", model_max_length=77)
-    torch.set_default_dtype(dtype)
-    try:
-        unet = UNet2DConditionModel(
-            sample_size=64,
-            in_channels=9,
-            out_channels=4,
-            block_out_channels=(320, 640, 1280, 1280),
-            layers_per_block=2,
-            attention_head_dim=(5, 10, 20, 20),
-            cross_attention_dim=1024,
-            use_linear_projection=True,
-        )
-        vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(128, 256, 512, 512),
-            layers_per_block=2,
-            latent_channels=4,
-            sample_size=512,
-        )
-        text_encoder = CLIPTextModel(
-            CLIPTextConfig(
-                hidden_size=1024,
-                intermediate_size=4096,
-                num_hidden_layers=23,
-                num_attention_heads=16,
-                hidden_act="gelu",
-                vocab_size=49408,
-                max_position_embeddings=77,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-            )
-        )
-    finally:
-        torch.set_default_dtype(torch.float32)
-    return StableDiffusionInpaintPipeline(
-        vae=vae,
-        text_encoder=text_encoder.to(dtype),
-        tokenizer=tokenizer,
-        unet=unet,
-        scheduler=PNDMScheduler(
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            skip_prk_steps=True,
-            set_alpha_to_one=False,
-            steps_offset=1,
-        ),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
 
 
 def peak_gigabytes() -> float:
@@ -120,12 +52,12 @@ def test_one_step_of_training_and_of_sampling_at_512(tmp_path: Path) -> None:
     add_lora(pipeline, LoraSettings())
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
     options = TrainingSettings(0, 512, precision, max_train_steps=2, train_batch_size=1)
-    run = training.prepare(accelerator, pipeline, options)
-    before = [value.detach().clone() for value in trainable(run.unet).values()]
     photos = upload_photos(scene, 512, device)
-    training.take_step(accelerator, run, photos, options)
+    run = training.prepare(accelerator, pipeline, photos, options)
+    before = [value.detach().clone() for value in trainable(run.unet).values()]
+    training.take_step(accelerator, run, options)
     started = time.perf_counter()
-    loss = training.take_step(accelerator, run, photos, options)
+    loss = training.take_step(accelerator, run, options)
     measured["training: one step of batch 1 (s)"] = time.perf_counter() - started
     measured["peak memory after training (GB)"] = peak_gigabytes()
     assert torch.isfinite(loss)
