@@ -44,8 +44,6 @@ def save_merged(folder: Path, base: str, revision: str | None) -> None:
     """Merge the LoRA file of `folder` into its base and write the whole pipeline there too."""
     pipeline = load_base(base, torch.float32, revision)
     load_lora(pipeline, folder)
-    pipeline.fuse_lora()
-    pipeline.unload_lora_weights()
     with tempfile.TemporaryDirectory(dir=folder, prefix=".merged-") as temporary:
         pipeline.save_pretrained(temporary)
         # The index goes last: only with it the folder is a pipeline.

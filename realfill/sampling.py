@@ -13,6 +13,7 @@ from diffusers import (
     StableDiffusionInpaintPipeline,
 )
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from realfill.blending import composite, grow, resize, shrink_mask, working_size
@@ -122,12 +123,12 @@ def sample(
         progress.update(len(seeds))
         return tensors
 
-    # The photo is given once for each image, so that a generator serves its own image only:
-    # given once for all, the first generator would draw the masked latents of the whole batch.
+    # The photo is given once for each image, so that a generator serves its own image only.
     return pipeline(
         prompt=[settings.prompt] * len(seeds),
         image=[photo] * len(seeds),
         mask_image=[hole] * len(seeds),
+        masked_image_latents=encode_known(pipeline, photo, hole, seeds, settings.strength),
         width=photo.width,
         height=photo.height,
         num_inference_steps=math.ceil(steps / settings.strength),
@@ -136,6 +137,33 @@ def sample(
         generator=[torch.Generator().manual_seed(seed) for seed in seeds],
         callback_on_step_end=advance,
     ).images
+
+
+def encode_known(
+    pipeline: StableDiffusionInpaintPipeline,
+    photo: Image.Image,
+    hole: Image.Image,
+    seeds: list[int],
+    strength: float,
+) -> Tensor:
+    """Return the latents of `photo` without its hole for each of `seeds`, `(N, C, h, w)`.
+
+    The pipeline would encode the same photo N times. Here it is encoded once, and the
+    autoencoder's noise is drawn where the pipeline would have drawn it: after the noise that
+    sampling starts from, and after that of the photo where `strength` is under 1.
+    """
+    vae = pipeline.vae
+    size = (photo.height, photo.width)
+    pixels = pipeline.image_processor.preprocess(photo, *size)
+    known = pixels * (pipeline.mask_processor.preprocess(hole, *size) < 0.5)
+    posterior = vae.encode(known.to(vae.device, vae.dtype)).latent_dist
+    latents = []
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(1 if strength == 1 else 2):
+            posterior.sample(generator)
+        latents.append(posterior.sample(generator))
+    return torch.cat(latents) * vae.config.scaling_factor
 
 
 def default_batch_size(

@@ -63,7 +63,7 @@ class TrainingSettings:
     lora_alpha: int = 16
     lora_dropout: float = 0.1
     lora_target_modules: tuple[str, ...] = UNET_TARGETS
-    latent_reuse: int = 4
+    latent_reuse: int = 8
 
 
 @dataclass

@@ -76,6 +76,7 @@ def test_stock_diffusers_gives_the_same_image_to_the_last_bit(
 ) -> None:
     pipeline = StableDiffusionInpaintPipeline.from_pretrained(base_folder, dtype=torch.float32)
     pipeline.load_lora_weights(trained[1])
+    pipeline.fuse_lora(components=["unet", "text_encoder"])
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     scene = load_scene(trained[0])
     size = (84, 64)
@@ -92,7 +93,7 @@ def test_stock_diffusers_gives_the_same_image_to_the_last_bit(
     blended = np.asarray(composite(image, scene.target, scene.mask))
     alone = list(
         complete(
-            load_adapted_again(base_folder, trained[1]),
+            load_adapted(str(trained[1]), torch.float32)[0],
             scene.target,
             scene.mask,
             [2],
@@ -103,12 +104,6 @@ def test_stock_diffusers_gives_the_same_image_to_the_last_bit(
     )
     assert np.array_equal(blended, np.asarray(alone[0][1]))
     assert np.abs(blended - pixels(results / "2.png")).max() <= 2, "sampled in a batch of four"
-
-
-def load_adapted_again(base: Path, lora: Path) -> StableDiffusionInpaintPipeline:
-    pipeline = load_base(str(base), torch.float32)
-    pipeline.load_lora_weights(lora)
-    return pipeline
 
 
 def test_batch_size_and_processes_do_not_change_the_picture(
