@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
+from realfill.attention import attend_on_cpu
 from realfill.checkpoints import (
     optimizer_tensors,
     restore_optimizer,
@@ -102,6 +103,8 @@ def prepare(
 ) -> Training:
     """Bring `pipeline` with its LoRA layers to the device, with optimizer and schedule."""
     pipeline.to(accelerator.device)
+    if accelerator.device.type == "cpu":
+        pipeline.unet.set_attn_processor(attend_on_cpu)
     optimizer = make_optimizer(pipeline, settings)
     lr_scheduler = get_scheduler(
         settings.lr_scheduler,

@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from diffusers import DDPMScheduler
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from transformers import CLIPTokenizer
 
 from realfill import training
+from realfill.attention import attend_on_cpu
 from realfill.lora import LoraSettings, add_lora, trainable
 from realfill.models import PROMPT, load_base
 from realfill.samples import Batch, draw_batch, upload_photos
@@ -216,6 +218,23 @@ def test_a_tenth_of_the_prompts_are_dropped(scene_folder: Path, base_folder: Pat
     kept = [torch.allclose(embedding, prompt) for embedding in seen]
     assert all(one != other for one, other in zip(dropped, kept, strict=True))
     assert 15 < sum(dropped) < 53
+
+
+@pytest.mark.parametrize("side", [8, 20])
+def test_attention_on_a_cpu_is_torch_s_own(side: int) -> None:
+    torch.manual_seed(0)
+    layer = Attention(24, cross_attention_dim=16, heads=2, dim_head=12)
+    photo = torch.randn(2, side * side, 24, requires_grad=True)
+    text = torch.randn(2, 7, 16)
+    self_attention = Attention(24, heads=2, dim_head=12)
+    results = []
+    for processor in (AttnProcessor2_0(), attend_on_cpu):
+        layer.set_processor(processor)
+        self_attention.set_processor(processor)
+        out = layer(self_attention(photo), encoder_hidden_states=text)
+        results.append((out, *torch.autograd.grad(out.square().sum(), photo)))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_derived_seeds_differ() -> None:
