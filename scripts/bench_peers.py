@@ -19,9 +19,6 @@ from realfill.files import write_json
 from realfill.results import library_versions
 from scripts.bench_scenes import LAUNCH
 
-FEW = 10
-"""Steps of the short training."""
-
 
 def parse_arguments() -> argparse.Namespace:
     """Parse the command line."""
@@ -34,6 +31,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--resolution", type=int, default=512, help="(default: %(default)s)")
     add("--batch_size", type=int, default=8, help="(default: %(default)s)")
     add("--steps", type=int, default=300, help="training steps (default: %(default)s)")
+    add("--few_steps", type=int, default=10, help="of the short one (default: %(default)s)")
     add("--train_flags", nargs="*", default=[], help="more flags for both, without the dashes")
     add("--no_sampling", action="store_true", help="only train")
     add("--work_dir", type=Path, default=Path("work/bench-peers"), help="(default: %(default)s)")
@@ -91,12 +89,12 @@ def main() -> None:
     rows: dict[str, list[float]] = {}
     memory: dict[str, list[float]] = {}
     bases = {other: arguments.other_base or arguments.base, ours: arguments.base}
-    few = [train(suite, base, FEW, arguments) for suite, base in bases.items()]
+    few = [train(suite, base, arguments.few_steps, arguments) for suite, base in bases.items()]
     full = [train(suite, base, arguments.steps, arguments) for suite, base in bases.items()]
     rows[f"training, {arguments.steps} steps"] = [run["seconds"] for run in full]
     memory["training"] = [run["gigabytes"] for run in full]
     rows["a training step"] = [
-        (long["seconds"] - short["seconds"]) / (arguments.steps - FEW)
+        (long["seconds"] - short["seconds"]) / (arguments.steps - arguments.few_steps)
         for long, short in zip(full, few, strict=True)
     ]
     if not arguments.no_sampling:
