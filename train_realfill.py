@@ -21,6 +21,7 @@ from realfill.command_line import make_parser, run
 from realfill.devices import DTYPES, check_flags, choose_precision, start_process
 from realfill.errors import UserError
 from realfill.lora import LoraSettings, add_lora
+from realfill.memory import choose_savings, explain_shortage
 from realfill.models import (
     DEFAULT_BASE,
     LORA_FILE,
@@ -112,6 +113,8 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
     add("wandb_project_name", "project on Weights & Biases", default="realfill")
     add("wandb_key", "API key; 'wandb login' or WANDB_API_KEY is safer", default=None)
 
+    add("max_memory_gb", "stay within it: try out which memory savings it takes", type=float)
+    switch("offload_idle_models", "keep idle models in main memory, encode photos one at a time")
     switch("gradient_checkpointing", "less memory, more time")
     switch("enable_xformers_memory_efficient_attention", "xformers attention (NVIDIA GPU)")
     switch("allow_tf32", "TF32 matrix products on Ampere GPUs and newer")
@@ -138,6 +141,8 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             parser.error(f"--{name} must be 1 or more")
+    if arguments.max_memory_gb is not None and not 0 < arguments.max_memory_gb < float("inf"):
+        parser.error("--max_memory_gb must be a number above 0")
     if arguments.lora_bias != "none":
         parser.error(
             f"--lora_bias {arguments.lora_bias}: trained biases cannot be kept, diffusers refuses "
@@ -197,6 +202,7 @@ def make_settings(
     return TrainingSettings(**values)
 
 
+@explain_shortage()
 def main(argv: list[str] | None = None) -> None:
     """Train and leave the LoRA file."""
     arguments = parse_arguments(argv)
@@ -207,14 +213,11 @@ def main(argv: list[str] | None = None) -> None:
     api = check_hub(arguments.hub_token) if arguments.push_to_hub else None
 
     base = arguments.pretrained_model_name_or_path
-    pipeline = load_base(
-        base, DTYPES[accelerator.mixed_precision], arguments.revision, arguments.tokenizer_name
-    )
-    resolution = arguments.resolution or native_resolution(pipeline)
-    if resolution % pipeline.vae_scale_factor:
-        raise UserError(f"--resolution {resolution}: not a multiple of {pipeline.vae_scale_factor}")
     seed = choose_seed(arguments.seed, read_record(checkpoint or output_dir))
-    settings = make_settings(arguments, scene, resolution, accelerator, seed)
+    if arguments.max_memory_gb:
+        arguments.mixed_precision = accelerator.mixed_precision
+        arguments = choose_savings(accelerator, arguments, try_out)
+    pipeline, settings = load(accelerator, scene, seed, arguments)
     record = {
         "base": base,
         "base_folder": str(Path(base).resolve()) if Path(base).is_dir() else None,
@@ -249,6 +252,37 @@ def main(argv: list[str] | None = None) -> None:
         tracker.finish()
 
 
+def load(
+    accelerator: Accelerator, scene: Scene, seed: int, arguments: Namespace
+) -> tuple[StableDiffusionInpaintPipeline, TrainingSettings]:
+    """Load the base; return it and the settings, which depend on it."""
+    pipeline = load_base(
+        arguments.pretrained_model_name_or_path,
+        DTYPES[accelerator.mixed_precision],
+        arguments.revision,
+        arguments.tokenizer_name,
+    )
+    resolution = arguments.resolution or native_resolution(pipeline)
+    if resolution % pipeline.vae_scale_factor:
+        raise UserError(f"--resolution {resolution}: not a multiple of {pipeline.vae_scale_factor}")
+    return pipeline, make_settings(arguments, scene, resolution, accelerator, seed)
+
+
+def try_out(arguments: Namespace) -> None:
+    """Do once what needs memory in a training of its own: take a step, validate."""
+    device = start_process().device
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=arguments.mixed_precision)
+    scene = load_scene(arguments.train_data_dir)
+    pipeline, settings = load(accelerator, scene, 0, arguments)
+    run_state = set_up(accelerator, pipeline, scene, settings, arguments)
+    run_state.unet.train()
+    run_state.text_encoder.train()
+    training.take_step(accelerator, run_state, settings)
+    if arguments.num_validation_images:
+        shape = (settings.resolution, settings.seed, arguments.num_validation_images)
+        validate(accelerator, pipeline, scene, *shape, step=0)
+
+
 def set_up(
     accelerator: Accelerator,
     pipeline: StableDiffusionInpaintPipeline,
@@ -272,7 +306,18 @@ def set_up(
     )
     add_lora(pipeline, lora)
     photos = upload_photos(scene, settings.resolution, accelerator.device)
-    return training.prepare(accelerator, pipeline, photos, settings)
+    run_state = training.prepare(accelerator, pipeline, photos, settings)
+    if arguments.offload_idle_models:
+        offload_idle_models(pipeline, run_state)
+    return run_state
+
+
+def offload_idle_models(pipeline: StableDiffusionInpaintPipeline, run_state: Training) -> None:
+    """Keep in main memory what is not used in every step; encode photos one at a time."""
+    pipeline.vae.enable_slicing()
+    pipeline.vae.to("cpu")
+    if run_state.frozen_embeddings is not None:
+        pipeline.text_encoder.to("cpu")
 
 
 def enable_xformers(pipeline: StableDiffusionInpaintPipeline) -> None:

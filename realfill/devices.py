@@ -3,11 +3,13 @@
 import importlib.util
 import os
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
-from torch import Tensor
+from torch import Tensor, nn
 
 from realfill.errors import UserError
 
@@ -76,3 +78,16 @@ def upload(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+@contextmanager
+def brought_to(device: torch.device, *models: nn.Module) -> Iterator[None]:
+    """Have `models` on `device` for a while, then where they were before."""
+    homes = [next(model.parameters()).device for model in models]
+    for model in models:
+        model.to(device)
+    try:
+        yield
+    finally:
+        for model, home in zip(models, homes, strict=True):
+            model.to(home)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from realfill.devices import brought_to
 from realfill.samples import Batch, TrainingPhotos, draw_batch
 from realfill.seeds import derive_seed
 
@@ -67,7 +68,8 @@ class DrawPool:
         """Draw and encode batch `number`."""
         generator = torch.Generator().manual_seed(derive_seed("draws", *self.seed, number))
         batch = draw_batch(self.photos, self.batch_size, self.resolution, generator)
-        return encode(self.vae, batch)
+        with brought_to(batch.images.device, self.vae):
+            return encode(self.vae, batch)
 
 
 def batches_at(moment: int, reuse: int) -> range:

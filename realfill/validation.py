@@ -4,6 +4,7 @@ import numpy as np
 from accelerate import Accelerator
 from diffusers import StableDiffusionInpaintPipeline
 
+from realfill.devices import brought_to
 from realfill.sampling import SamplingSettings, complete
 from realfill.scene import Scene
 
@@ -21,7 +22,10 @@ def validate(
     pipeline.unet.eval()
     pipeline.text_encoder.eval()
     sampling = SamplingSettings(resolution)
-    with accelerator.autocast():
+    with (
+        accelerator.autocast(),
+        brought_to(accelerator.device, pipeline.vae, pipeline.text_encoder),
+    ):
         images = [
             image
             for _, image in complete(

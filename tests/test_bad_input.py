@@ -49,6 +49,8 @@ def test_an_output_folder_that_cannot_be_written(
         (["--push_to_hub"], "not logged in to the model hub"),
         (["--resume_from_checkpoint", "checkpoint-9"], "no such checkpoint"),
         (["--train_batch_size", "0"], "must be 1 or more"),
+        (["--max_memory_gb", "0"], "must be a number above 0"),
+        (["--max_memory_gb", "nan"], "must be a number above 0"),
         (["--max_train_steps", "many"], "invalid int value"),
         (["--lora_bias", "all"], "refuses a LoRA file with biases"),
         (["--resolution", "66"], "not a multiple of 4"),
