@@ -20,6 +20,7 @@ from realfill.checkpoints import load_checkpoint, save_checkpoint
 from realfill.command_line import make_parser, run
 from realfill.devices import DTYPES, check_flags, choose_precision, start_process
 from realfill.errors import UserError
+from realfill.four_bits import replace_linear_layers
 from realfill.lora import LoraSettings, add_lora
 from realfill.memory import choose_savings, explain_shortage
 from realfill.models import (
@@ -84,6 +85,7 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
     add("lr_power", "power of the polynomial schedule")
     add("latent_reuse", "uses of an encoded crop, on average; 1 encodes anew for every step")
     switch("use_8bit_adam", "8-bit AdamW from bitsandbytes: less memory")
+    switch("use_4bit_base", "the frozen UNet's linear layers as NF4 from bitsandbytes")
     add("adam_beta1", "decay of AdamW's first moment")
     add("adam_beta2", "decay of AdamW's second moment")
     add("adam_weight_decay", "AdamW's weight decay")
@@ -293,6 +295,8 @@ def set_up(
     """Add the LoRA layers and bring everything to the device."""
     if arguments.enable_xformers_memory_efficient_attention:
         enable_xformers(pipeline)
+    if settings.use_4bit_base:
+        replace_linear_layers(pipeline.unet, DTYPES[settings.mixed_precision])
     if arguments.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
         pipeline.text_encoder.gradient_checkpointing_enable()

@@ -56,13 +56,14 @@ def choose_precision(device: torch.device, requested: str | None) -> str:
 
 def check_flags(arguments: Namespace, device: torch.device) -> None:
     """Refuse training flags that need what this machine lacks, before anything is loaded."""
-    gpu_flags = ("enable_xformers_memory_efficient_attention", "use_8bit_adam", "allow_tf32")
+    xformers = "enable_xformers_memory_efficient_attention"
+    gpu_flags = (xformers, "use_8bit_adam", "use_4bit_base", "allow_tf32")
     for flag in gpu_flags:
         if getattr(arguments, flag) and device.type != "cuda":
             raise UserError(f"--{flag} needs an NVIDIA GPU and none was found; leave the flag out")
     needed = {
         "xformers": arguments.enable_xformers_memory_efficient_attention,
-        "bitsandbytes": arguments.use_8bit_adam,
+        "bitsandbytes": arguments.use_8bit_adam or arguments.use_4bit_base,
         "wandb": arguments.report_to == "wandb",
         "tensorboard": arguments.report_to == "tensorboard",
     }

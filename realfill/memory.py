@@ -16,9 +16,9 @@ from realfill.command_line import run
 from realfill.errors import UserError
 from realfill.models import first_line
 
-SAVINGS = ("offload_idle_models", "gradient_checkpointing", "use_8bit_adam")
+SAVINGS = ("offload_idle_models", "gradient_checkpointing", "use_8bit_adam", "use_4bit_base")
 """Flags that save memory, in the order in which they are added."""
-NEED_BITSANDBYTES = {"use_8bit_adam"}
+NEED_BITSANDBYTES = {"use_8bit_adam", "use_4bit_base"}
 TRIAL_SHARE = 0.95
 """Share of the limit for a trial. The rest is for what comes later: encoded crops until their pool
 is full, checkpoints, and memory in pieces too small to use."""

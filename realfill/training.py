@@ -55,6 +55,7 @@ class TrainingSettings:
     lr_num_cycles: int = 1
     lr_power: float = 1.0
     use_8bit_adam: bool = False
+    use_4bit_base: bool = False
     adam_beta1: float = 0.9
     adam_beta2: float = 0.999
     adam_weight_decay: float = 1e-2

@@ -43,6 +43,7 @@ def test_an_output_folder_that_cannot_be_written(
     [
         (["--enable_xformers_memory_efficient_attention"], "needs an NVIDIA GPU"),
         (["--use_8bit_adam"], "needs an NVIDIA GPU"),
+        (["--use_4bit_base"], "needs an NVIDIA GPU"),
         (["--allow_tf32"], "needs an NVIDIA GPU"),
         (["--mixed_precision", "fp16"], "needs a GPU"),
         (["--report_to", "wandb"], "wandb"),
