@@ -48,6 +48,7 @@ def heavy_flags(scene: Path, base: Path, output: Path) -> list[str]:
     return [str(flag) for flag in (*flags, "--resolution", 192, "--train_batch_size", 24)]
 
 
+@pytest.mark.slow
 def test_a_limit_is_met_with_as_few_savings_as_it_takes(
     scene_folder: Path, base_folder: Path, tmp_path: Path
 ) -> None:
