@@ -20,15 +20,12 @@ from realfill.checkpoints import load_checkpoint, save_checkpoint
 from realfill.command_line import make_parser, run
 from realfill.devices import DTYPES, check_flags, choose_precision, start_process
 from realfill.errors import UserError
-from realfill.four_bits import replace_linear_layers
-from realfill.lora import LoraSettings, add_lora
 from realfill.memory import choose_savings, explain_shortage
 from realfill.models import (
     DEFAULT_BASE,
     LORA_FILE,
     PROMPT,
     fingerprint,
-    first_line,
     load_base,
     native_resolution,
     read_record,
@@ -41,8 +38,8 @@ from realfill.results import (
     write_results,
 )
 from realfill.runs import check_output, choose_seed, is_finished, require_same
-from realfill.samples import upload_photos
 from realfill.scene import Scene, load_scene
+from realfill.set_up import set_up
 from realfill.training import Training, TrainingSettings
 from realfill.validation import validate
 
@@ -283,57 +280,6 @@ def try_out(arguments: Namespace) -> None:
     if arguments.num_validation_images:
         shape = (settings.resolution, settings.seed, arguments.num_validation_images)
         validate(accelerator, pipeline, scene, *shape, step=0)
-
-
-def set_up(
-    accelerator: Accelerator,
-    pipeline: StableDiffusionInpaintPipeline,
-    scene: Scene,
-    settings: TrainingSettings,
-    arguments: Namespace,
-) -> Training:
-    """Add the LoRA layers and bring everything to the device."""
-    if arguments.enable_xformers_memory_efficient_attention:
-        enable_xformers(pipeline)
-    if settings.use_4bit_base:
-        replace_linear_layers(pipeline.unet, DTYPES[settings.mixed_precision])
-    if arguments.gradient_checkpointing:
-        pipeline.unet.enable_gradient_checkpointing()
-        pipeline.text_encoder.gradient_checkpointing_enable()
-    torch.manual_seed(settings.seed)  # the initial LoRA layers
-    lora = LoraSettings(
-        settings.lora_rank,
-        settings.lora_alpha,
-        settings.lora_dropout,
-        settings.lora_target_modules,
-        text_encoder=settings.text_encoder_learning_rate > 0,
-    )
-    add_lora(pipeline, lora)
-    photos = upload_photos(scene, settings.resolution, accelerator.device)
-    run_state = training.prepare(accelerator, pipeline, photos, settings)
-    if arguments.offload_idle_models:
-        offload_idle_models(pipeline, run_state)
-    return run_state
-
-
-def offload_idle_models(pipeline: StableDiffusionInpaintPipeline, run_state: Training) -> None:
-    """Keep in main memory what is not used in every step; encode photos one at a time."""
-    pipeline.vae.enable_slicing()
-    pipeline.vae.to("cpu")
-    if run_state.frozen_embeddings is not None:
-        pipeline.text_encoder.to("cpu")
-
-
-def enable_xformers(pipeline: StableDiffusionInpaintPipeline) -> None:
-    """Use xformers' attention. Raises `UserError` where it was built for another torch."""
-    try:
-        pipeline.unet.enable_xformers_memory_efficient_attention()
-    except (ImportError, RuntimeError, NotImplementedError, ValueError) as error:
-        raise UserError(
-            "--enable_xformers_memory_efficient_attention: the installed xformers does not work "
-            f"here ({first_line(error)}); install one built for torch {torch.__version__}, or "
-            "leave the flag out"
-        ) from None
 
 
 def fit(

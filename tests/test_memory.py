@@ -14,6 +14,7 @@ from realfill import training
 from realfill.errors import UserError
 from realfill.memory import SAVINGS, TRIAL_SHARE, explain_shortage, possible_savings
 from realfill.scene import load_scene
+from realfill.set_up import set_up
 from realfill.validation import validate
 from tests.conftest import ROOT, environment, launch, train_flags
 from tests.test_train_script import same_weights
@@ -133,7 +134,7 @@ def test_idle_models_off_the_device_change_no_result(
         scene = load_scene(scene_folder)
         accelerator = Accelerator(cpu=True)
         pipeline, settings = train_realfill.load(accelerator, scene, 1, arguments)
-        run_state = train_realfill.set_up(accelerator, pipeline, scene, settings, arguments)
+        run_state = set_up(accelerator, pipeline, scene, settings, arguments)
         assert pipeline.vae.use_slicing == bool(flags)
         losses.append(training.take_step(accelerator, run_state, settings))
         validate(accelerator, pipeline, scene, 64, seed=1, count=1, step=1)
