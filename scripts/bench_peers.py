@@ -4,8 +4,8 @@ python -m scripts.bench_peers --other_suite OTHER --base data/tiny-inpainting --
 
 OTHER holds a train_realfill.py and an infer.py that take the flags of eric15342335/realfill; the
 name of the base, the device and the size in its infer.py must have been set for this machine
-beforehand. Both get the same flags. Two short trainings tell the time of a step apart from that of
-starting and saving; the whole scene is trained with the other one's recommended validations.
+beforehand. Both get the same flags. Training runs twice, for a few steps and for all, so that the
+time of a step is told apart from that of starting and saving.
 """
 
 import argparse
@@ -19,13 +19,8 @@ from realfill.files import write_json
 from realfill.results import library_versions
 from scripts.bench_scenes import LAUNCH
 
-SHORT, LONG = 10, 60
-"""Steps of the two trainings whose difference is the time of a step."""
-WITHOUT_EXTRAS = ("--num_validation_images", 1, "--validation_steps", 10**6)
-"""The other implementation samples once at its end, whatever the flags say."""
-WITH_EXTRAS = ("--num_validation_images", 4, "--validation_steps", 100)
-WITH_EXTRAS += ("--checkpointing_steps", 200)
-"""The validations and checkpoints that its README recommends."""
+FEW = 10
+"""Steps of the short training."""
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -38,8 +33,9 @@ def parse_arguments() -> argparse.Namespace:
     add("--scene", type=Path, default=Path("data/yard"), help="(default: %(default)s)")
     add("--resolution", type=int, default=512, help="(default: %(default)s)")
     add("--batch_size", type=int, default=8, help="(default: %(default)s)")
-    add("--steps", type=int, default=300, help="steps of a whole scene (default: %(default)s)")
+    add("--steps", type=int, default=300, help="training steps (default: %(default)s)")
     add("--train_flags", nargs="*", default=[], help="more flags for both, without the dashes")
+    add("--no_sampling", action="store_true", help="only train")
     add("--work_dir", type=Path, default=Path("work/bench-peers"), help="(default: %(default)s)")
     return parser.parse_args()
 
@@ -54,9 +50,7 @@ def run(*command: object) -> dict[str, float]:
     return {"seconds": time.monotonic() - started, "gigabytes": usage.ru_maxrss / 2**20}
 
 
-def train(
-    suite: Path, base: Path, steps: int, extras: tuple, arguments: argparse.Namespace
-) -> dict[str, float]:
+def train(suite: Path, base: Path, steps: int, arguments: argparse.Namespace) -> dict[str, float]:
     """Train with the `suite`, anew, and keep the model in the work folder."""
     output = arguments.work_dir / suite.resolve().name
     shutil.rmtree(output, ignore_errors=True)
@@ -64,7 +58,9 @@ def train(
         suite / "train_realfill.py",
         *("--pretrained_model_name_or_path", base, "--train_data_dir", arguments.scene),
         *("--output_dir", output, "--resolution", arguments.resolution, "--max_train_steps", steps),
-        *("--train_batch_size", arguments.batch_size, "--pad_to_full_batch", *extras),
+        *("--train_batch_size", arguments.batch_size, "--pad_to_full_batch"),
+        *("--checkpointing_steps", 10**6, "--validation_steps", 10**6),
+        *("--num_validation_images", 1),  # the other one samples at its end, whatever is asked
         *(f"--{flag}" for flag in arguments.train_flags),
     )
 
@@ -85,34 +81,26 @@ def main() -> None:
     """Run both in turn and print a Markdown table."""
     arguments = parse_arguments()
     other, ours = arguments.other_suite, Path()
+    rows: dict[str, list[float]] = {}
+    memory: dict[str, list[float]] = {}
     bases = {other: arguments.other_base or arguments.base, ours: arguments.base}
-    short, long, full = (
-        [train(suite, base, steps, extras, arguments) for suite, base in bases.items()]
-        for steps, extras in (
-            (SHORT, WITHOUT_EXTRAS),
-            (LONG, WITHOUT_EXTRAS),
-            (arguments.steps, WITH_EXTRAS),
-        )
-    )
-    theirs = sample(other, [], arguments)
-    same = sample(ours, ["--scheduler", "ddpm"], arguments)
-    default = sample(ours, [], arguments)
-    steps = [
-        (more["seconds"] - less["seconds"]) / (LONG - SHORT)
-        for less, more in zip(short, long, strict=True)
+    few = [train(suite, base, FEW, arguments) for suite, base in bases.items()]
+    full = [train(suite, base, arguments.steps, arguments) for suite, base in bases.items()]
+    rows[f"training, {arguments.steps} steps"] = [run["seconds"] for run in full]
+    memory["training"] = [run["gigabytes"] for run in full]
+    rows["a training step"] = [
+        (long["seconds"] - short["seconds"]) / (arguments.steps - FEW)
+        for long, short in zip(full, few, strict=True)
     ]
-    seconds = [run["seconds"] for run in full]
-    rows = {
-        "a training step": steps,
-        f"training, {arguments.steps} steps with validations": seconds,
-        "16 completions, 200 steps of DDPM": [theirs["seconds"], same["seconds"]],
-        "16 completions, each one's default": [theirs["seconds"], default["seconds"]],
-        "the whole scene": [seconds[0] + theirs["seconds"], seconds[1] + default["seconds"]],
-    }
-    memory = {
-        "training": [run["gigabytes"] for run in full],
-        "sampling": [theirs["gigabytes"], default["gigabytes"]],
-    }
+    if not arguments.no_sampling:
+        theirs = sample(other, [], arguments)
+        same = sample(ours, ["--scheduler", "ddpm"], arguments)
+        default = sample(ours, [], arguments)
+        rows["16 completions, 200 steps of DDPM"] = [theirs["seconds"], same["seconds"]]
+        rows["16 completions, each one's default"] = [theirs["seconds"], default["seconds"]]
+        whole = (full[0]["seconds"] + theirs["seconds"], full[1]["seconds"] + default["seconds"])
+        rows["the whole scene"] = list(whole)
+        memory["sampling"] = [theirs["gigabytes"], default["gigabytes"]]
     print(f"\n| | {other.resolve().name} | this project | ratio |\n| --- | ---: | ---: | ---: |")
     for name, (one, two) in rows.items():
         print(f"| {name}, s | {one:.2f} | {two:.2f} | {one / two:.1f} |")

@@ -217,14 +217,13 @@ def measure_sampling(
     embeddings = pipeline.text_encoder(tokens)[0]
     latents = torch.randn(1, unet.config.out_channels, height, width, **place)
 
-    def encode_all() -> object:
-        if not recipe.plain:
-            return encode_known(pipeline, photo, hole, [0] * COMPLETIONS, 1.0)
-        return [encode_known(pipeline, photo, hole, [0], 1.0) for _ in range(COMPLETIONS)]
+    def encode_photo(completions: int) -> object:
+        return encode_known(pipeline, photo, hole, [0] * completions, 1.0)
 
+    served = 1 if recipe.plain else COMPLETIONS
     repeats = arguments.repeats
     seconds = {
-        "encoding": clock(encode_all, 1) / COMPLETIONS,
+        "encoding": clock(lambda: encode_photo(served), 1) / served,
         "a solver step": clock(lambda: unet(inputs, 500, embeddings), repeats) / count,
         "decoding": clock(lambda: vae.decode(latents), repeats),
     }
