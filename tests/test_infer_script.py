@@ -12,6 +12,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionInpaintPipeline
 from PIL import Image
 
+import infer as infer_script
 from realfill.blending import composite, feather, grow, resize, shrink_mask
 from realfill.models import fingerprint, load_adapted, load_base
 from realfill.sampling import SamplingSettings, complete
@@ -19,11 +20,16 @@ from realfill.scene import load_scene
 from tests.conftest import ROOT, draw_photo, environment, launch
 
 
-def infer(model: Path, scene: Path, output: Path, *flags: object) -> str:
-    """Run infer.py in fp32 with 4 images of 3 steps."""
+def infer_flags(model: Path, scene: Path, output: Path, *more: object) -> list[str]:
+    """Return the flags of a run in fp32 with 4 images of 3 steps."""
     common = ("--scene", scene, "--output_dir", output, "--mixed_precision", "no", "--seed", 5)
     counts = ("--num_images", 4, "--num_inference_steps", 3)
-    return launch("infer.py", "--model_path", model, *common, *counts, *flags)
+    return [str(flag) for flag in ("--model_path", model, *common, *counts, *more)]
+
+
+def infer(model: Path, scene: Path, output: Path, *more: object) -> None:
+    """Run infer.py in this process, which has its libraries loaded."""
+    infer_script.main(infer_flags(model, scene, output, *more))
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -35,7 +41,7 @@ def pixels(path: Path) -> np.ndarray:
 def results(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the results of infer.py on the trained scene."""
     output = tmp_path_factory.mktemp("infer") / "results"
-    printed = infer(trained[1], trained[0], output)
+    printed = launch("infer.py", *infer_flags(trained[1], trained[0], output))
     assert "contact_sheet.png" in printed
     return output
 
@@ -178,7 +184,11 @@ def test_the_seed_s_command_runs_unchanged_on_each_kind_of_model(
         ("base", output, ("--base_only",)),
     ):
         results = tmp_path / "results" / name
-        launch("infer.py", f"--model_path={model}", *flags, f"--output_dir={results}", *few, *more)
+        command = (f"--model_path={model}", *flags, f"--output_dir={results}", *few, *more)
+        if name == "seed":
+            launch("infer.py", *command)
+        else:
+            infer_script.main(list(map(str, command)))
         made[name] = pixels(results / "0.png")
     assert np.array_equal(made["checkpoint"], made["LoRA"])
     assert np.array_equal(made["merged"], made["seed"])

@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from realfill.checkpoints import list_checkpoints
 from tests.bases import make_base
-from tests.conftest import LAUNCH, ROOT, environment, launch, train_flags, write_scene
+from tests.conftest import ROOT, environment, launch, train_flags, write_scene
 
 LORA = "pytorch_lora_weights.safetensors"
 UP = ".lora_B."
@@ -82,7 +82,7 @@ def test_the_seed_s_command_runs_unchanged(
 def kill_at(flags: list[object], output: Path, checkpoint: str, delay: float) -> None:
     """Start a training and send SIGKILL `delay` seconds after `checkpoint` has appeared."""
     process = subprocess.Popen(
-        [*LAUNCH, *map(str, flags)],
+        [sys.executable, *map(str, flags)],
         cwd=ROOT,
         env=environment(),
         stdout=subprocess.DEVNULL,
