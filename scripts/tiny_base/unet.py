@@ -118,7 +118,7 @@ def fill_pool(vae: AutoencoderKL, photos: Photos, seed: int, count: int = 512) -
     )
     pool = LatentPool(latents, conditions, masks)
     for part in range(0, count, ENCODED_AT_ONCE):
-        pool.add(*encode_crops(vae, photos, ENCODED_AT_ONCE, derive_seed(seed, part)))
+        pool.add(*encode_crops(vae, photos, ENCODED_AT_ONCE, derive_seed("fill", seed, part)))
     return pool
 
 
