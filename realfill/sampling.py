@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from realfill.blending import composite, grow, resize, shrink_mask, working_size
+from realfill.memory import is_shortage
 from realfill.models import PROMPT
 
 SCHEDULERS: dict[str, tuple[type[SchedulerMixin], int]] = {
@@ -89,8 +90,8 @@ def complete(
                     settings,
                     progress,
                 )
-            except RuntimeError as error:
-                if batch_size == 1 or "memory" not in str(error):
+            except (RuntimeError, MemoryError) as error:
+                if batch_size == 1 or not is_shortage(error):
                     raise
                 batch_size //= 2
                 progress.n = done_before
