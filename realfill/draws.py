@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from realfill.devices import brought_to
+from realfill.placement import brought_to
 from realfill.samples import Batch, TrainingPhotos, draw_batch
 from realfill.seeds import derive_seed
 

@@ -21,11 +21,11 @@ from realfill.checkpoints import (
     with_prefix,
     without_prefix,
 )
-from realfill.devices import upload
 from realfill.draws import DrawPool, EncodedDraws
 from realfill.errors import UserError
 from realfill.lora import UNET_TARGETS, trainable
 from realfill.models import PROMPT
+from realfill.placement import upload
 from realfill.samples import TrainingPhotos
 from realfill.seeds import derive_seed
 

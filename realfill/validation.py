@@ -4,7 +4,7 @@ import numpy as np
 from accelerate import Accelerator
 from diffusers import StableDiffusionInpaintPipeline
 
-from realfill.devices import brought_to
+from realfill.placement import brought_to
 from realfill.sampling import SamplingSettings, complete
 from realfill.scene import Scene
 
