@@ -3,10 +3,11 @@
     python -m scripts.train_tiny_base --photos PHOTOS --work_dir work/tiny
     python -m scripts.train_tiny_base --photos PHOTOS --work_dir work/tiny --evaluate
 
-An autoencoder is trained first, then a UNet on its latents. The result is an ordinary
-`StableDiffusionInpaintPipeline` folder. A run that is stopped, or has used up `--max_minutes`,
-goes on from `--work_dir` when the same command is given again. The rooms of `scripts/tiny_base/`
-hold one subject each.
+An autoencoder is trained first, then a UNet on its latents; with `--start_from` the UNet of an
+existing pipeline folder is trained further, and its autoencoder left as it is. The result is an
+ordinary `StableDiffusionInpaintPipeline` folder. A run that is stopped, or has used up
+`--max_minutes`, goes on from `--work_dir` when the same command is given again. The rooms of
+`scripts/tiny_base/` hold one subject each.
 """
 
 import argparse
@@ -21,7 +22,10 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, StableDiffusionInpaintPipeline
 
+from realfill.attention import attend_on_cpu
 from realfill.command_line import make_parser, run
+from realfill.errors import UserError
+from realfill.models import load_base
 from scripts.tiny_base.autoencoder import (
     build_autoencoder,
     latent_scale,
@@ -48,6 +52,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--photos", type=Path, required=True, help="folder of photos (.jpg, .png) to train on")
     add("--work_dir", type=Path, default=Path("work/tiny-inpainting"), help="logs and checkpoints")
     add("--output_dir", type=Path, default=Path("data/tiny-inpainting"), help="pipeline folder")
+    add("--start_from", type=Path, help="pipeline folder whose UNet to train further")
     add("--autoencoder_steps", type=int, default=2990, help="(default: %(default)s)")
     add("--autoencoder_batch_size", type=int, default=16, help="(default: %(default)s)")
     add("--unet_steps", type=int, default=4600, help="(default: %(default)s)")
@@ -55,7 +60,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--max_minutes", type=float, default=float("inf"), help="save and stop after so many")
     add("--held_out", type=int, default=100, help="the last so many bsds-* are not trained on")
     add("--evaluate", action="store_true", help="only measure and write the model card")
-    add("--data_note", default="", help="a sentence on the photos and their licence, for the card")
+    add("--note", default="", help="on the photos and their licence, for the card")
     add("--hardware", default=platform.processor() or platform.machine(), help="for the card")
     return parser.parse_args()
 
@@ -63,6 +68,8 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Train what is not trained yet, write the pipeline, measure it, write its card."""
     arguments = parse_arguments()
+    if arguments.start_from and arguments.start_from.resolve() == arguments.output_dir.resolve():
+        raise UserError(f"{arguments.start_from}: is begun from; give another --output_dir")
     training, held_out = list_photos(arguments.photos, arguments.held_out)
     if not arguments.evaluate:
         try:
@@ -84,22 +91,16 @@ def train_pipeline(
     deadline = time.monotonic() + 60 * arguments.max_minutes
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     photos = upload_photos(paths, device)
-    vae = train_autoencoder(arguments, photos, deadline)
-    write_text_encoder(arguments.work_dir)
-    tokenizer, text_encoder = load_text_encoder(arguments.work_dir)
-    torch.manual_seed(0)
-    pipeline = StableDiffusionInpaintPipeline(
-        vae=vae,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        unet=build_unet(),
-        scheduler=make_scheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).to(device)
+    if arguments.start_from:
+        pipeline = load_base(str(arguments.start_from), torch.float32)
+        silence_posterior(pipeline.vae)
+    else:
+        pipeline = make_pipeline(arguments.work_dir, train_autoencoder(arguments, photos, deadline))
+    pipeline.to(device)
+    if device.type == "cpu":
+        pipeline.unet.set_attn_processor(attend_on_cpu)
     loss = denoising_loss(
-        pipeline.unet, vae, embed_prompts(pipeline), photos, arguments.unet_batch_size
+        pipeline.unet, pipeline.vae, embed_prompts(pipeline), photos, arguments.unet_batch_size
     )
     pipeline.unet = train(
         pipeline.unet,
@@ -110,6 +111,23 @@ def train_pipeline(
         deadline,
     )
     return pipeline
+
+
+def make_pipeline(folder: Path, vae: AutoencoderKL) -> StableDiffusionInpaintPipeline:
+    """Put `vae`, a text encoder that is written into `folder`, and a new UNet together."""
+    write_text_encoder(folder)
+    tokenizer, text_encoder = load_text_encoder(folder)
+    torch.manual_seed(0)
+    return StableDiffusionInpaintPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=build_unet(),
+        scheduler=make_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
 
 
 def train_autoencoder(

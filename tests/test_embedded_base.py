@@ -89,7 +89,7 @@ def test_the_training_script_learns_resumes_and_leaves_a_pipeline(tmp_path: Path
     def run(*more: object) -> str:
         flags = ("--photos", photos, "--work_dir", tmp_path / "work", "--held_out", 4)
         flags += ("--output_dir", tmp_path / "pipeline", "--unet_batch_size", 4)
-        flags += ("--autoencoder_steps", 100, "--unet_steps", 150, *more)
+        flags += ("--autoencoder_steps", 100, "--unet_steps", 150, "--hardware", "a CPU", *more)
         result = subprocess.run(
             [sys.executable, "-m", "scripts.train_tiny_base", *map(str, flags)],
             cwd=ROOT,
@@ -115,6 +115,14 @@ def test_the_training_script_learns_resumes_and_leaves_a_pipeline(tmp_path: Path
     card = (tmp_path / "pipeline" / "README.md").read_text()
     assert "20 photos; 4 others were held out" in card
     assert "| autoencoder | 1.52 M | 100 | 1,600 |" in card
+    autoencoder = "vae/diffusion_pytorch_model.safetensors"
+    before = (tmp_path / "pipeline" / autoencoder).read_bytes()
+    further = ("--start_from", tmp_path / "pipeline", "--output_dir", tmp_path / "further")
+    run(*further, "--work_dir", tmp_path / "work-further", "--unet_steps", 50)
+    table = (tmp_path / "further" / "README.md").read_text().splitlines()
+    rows = [line.split(" | ")[:3] for line in table if line.startswith("| unet ")]
+    assert [steps for _, _, steps in rows] == ["150", "50"]
+    assert (tmp_path / "further" / autoencoder).read_bytes() == before
     pipeline = StableDiffusionInpaintPipeline.from_pretrained(
         tmp_path / "pipeline", dtype=torch.float32
     )

@@ -1,15 +1,20 @@
 """The model card of the embedded base, from what was trained and measured."""
 
+import json
 from argparse import Namespace
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
+from realfill.files import write_json
 from realfill.models import load_base
 from scripts.tiny_base.evaluation import Figures
 from scripts.tiny_base.loop import STATE_FILE, read_progress
 from scripts.tiny_base.photos import SIZE
+
+HISTORY_FILE = "training.json"
+"""In the pipeline folder: what training its parts took, so that training further adds to it."""
 
 
 @dataclass(frozen=True)
@@ -21,29 +26,40 @@ class PartFacts:
     steps: int
     samples: int
     seconds: float
+    hardware: str
 
 
-def gather_facts(arguments: Namespace) -> list[PartFacts]:
-    """Return the facts of both parts, from the pipeline folder and the states of training."""
+def gather_history(arguments: Namespace) -> list[PartFacts]:
+    """Return what is known of the pipeline begun from, then the facts of this training."""
+    history = read_history(arguments.start_from) if arguments.start_from else []
     pipeline = load_base(str(arguments.output_dir), torch.float32)
     parts = (
         ("autoencoder", pipeline.vae, arguments.autoencoder_batch_size),
         ("unet", pipeline.unet, arguments.unet_batch_size),
     )
-    facts = []
     for name, model, batch_size in parts:
-        steps, seconds = read_progress(arguments.work_dir / name / STATE_FILE)
+        state = arguments.work_dir / name / STATE_FILE
+        if not state.exists():
+            continue
+        steps, seconds = read_progress(state)
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        facts.append(PartFacts(name, parameters, steps, steps * batch_size, seconds))
-    return facts
+        samples = steps * batch_size
+        history.append(PartFacts(name, parameters, steps, samples, seconds, arguments.hardware))
+    return history
+
+
+def read_history(folder: Path) -> list[PartFacts]:
+    """Return what training the pipeline in `folder` took."""
+    return [PartFacts(**facts) for facts in json.loads((folder / HISTORY_FILE).read_text())]
 
 
 def write_card(arguments: Namespace, photos: int, figures: Figures, folder: Path) -> None:
-    """Write `README.md` into `folder`."""
+    """Write `README.md` and the history of the training into `folder`."""
+    history = gather_history(arguments)
     training = [
         f"| {part.name} | {part.parameters / 1e6:.2f} M | {part.steps:,} | {part.samples:,} "
-        f"| {part.seconds / 60:.0f} min |"
-        for part in gather_facts(arguments)
+        f"| {part.seconds / 60:.0f} min | {part.hardware} |"
+        for part in history
     ]
     filling = [
         f"| {name} | {psnr:.2f} | {similarity:.3f} |"
@@ -53,22 +69,22 @@ def write_card(arguments: Namespace, photos: int, figures: Figures, folder: Path
         size=SIZE,
         photos=photos,
         held_out=figures.photos,
-        data_note=arguments.data_note,
-        hardware=arguments.hardware,
+        note=arguments.note,
         training="\n".join(training),
         reconstruction=figures.reconstruction,
         filling="\n".join(filling),
     )
     (folder / "README.md").write_text(card, "utf-8")
+    write_json(folder / HISTORY_FILE, [asdict(part) for part in history])
 
 
 CARD = """# tiny-inpainting
 
 A small inpainting model, so that this project runs, demonstrates itself and is tested where
 there is no model hub and no GPU. It is an ordinary `StableDiffusionInpaintPipeline` folder with
-the classes and the code path of Stable Diffusion 2 inpainting, about a fiftieth of its size: a
-KL autoencoder (factor 8, 16 channels), a 33-channel UNet with cross-attention, and a byte-level
-CLIP text encoder whose weights are random and fixed, since there were no captions to learn from.
+the classes and the code path of Stable Diffusion 2 inpainting, about a hundredth of its size: a
+KL autoencoder (factor 4, 4 channels), a 9-channel UNet with cross-attention, and a byte-level CLIP
+text encoder whose weights are random and fixed, since there were no captions to learn from.
 fp16 safetensors; native size {size} px on the short side; v-prediction with zero terminal SNR.
 
 ![Held-out photos with a hole, the first sample for each, and the photos](samples.jpg)
@@ -77,14 +93,15 @@ Twelve held-out photos, drawn by a fixed seed and not chosen: the hole, the firs
 
 ## Training
 
-{photos:,} photos; {held_out} others were held out. {data_note}
+{photos:,} photos; {held_out} others were held out. {note}
 
-| part | parameters | steps | samples seen | wall time |
-| --- | ---: | ---: | ---: | ---: |
+| part | parameters | steps | samples seen | wall time | hardware |
+| --- | ---: | ---: | ---: | ---: | --- |
 {training}
 
-Hardware: {hardware}. The weights are the averages of those of the last steps. The script is
-`scripts/train_tiny_base.py`; the files of `scripts/tiny_base/` say what the losses are, and
+A part named twice was trained further from where it had come. The weights are the averages of
+those of the last steps. The script is `scripts/train_tiny_base.py`; the files of
+`scripts/tiny_base/` say what the losses are, and
 [docs/benchmarks.md](../../docs/benchmarks.md) why the design is this one.
 
 ## Held-out figures
