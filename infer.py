@@ -15,6 +15,12 @@ from PIL import Image
 
 from realfill.blending import composite
 from realfill.command_line import make_parser, run
+from realfill.completions import (
+    BEST_FILE,
+    missing_completions,
+    read_completions,
+    remove_completions,
+)
 from realfill.contact_sheet import make_contact_sheet
 from realfill.devices import DTYPES, choose_precision, start_process
 from realfill.errors import UserError
@@ -34,9 +40,7 @@ from realfill.results import library_versions
 from realfill.runs import choose_seed
 from realfill.sampling import SCHEDULERS, SamplingSettings, complete
 from realfill.scene import Scene, load_scene, load_target, load_truth
-from realfill.seed_selection import RANKING_FILE, SHEET_FILE, rank_folder
-
-BEST_FILE = "best.png"
+from realfill.seed_selection import rank_folder
 
 
 def parse_arguments(argv: list[str] | None) -> Namespace:
@@ -132,37 +136,6 @@ def settle(
     return settings, choose_seed(arguments.seed, {} if arguments.overwrite else previous)
 
 
-def check_output(
-    arguments: Namespace, previous: dict[str, Any], settings: dict[str, Any]
-) -> list[int]:
-    """Return the completions that are to be made. Refuses to mix or replace silently."""
-    paths = {index: arguments.output_dir / f"{index}.png" for index in range(arguments.num_images)}
-    if arguments.overwrite:
-        return list(paths)
-    missing = [index for index, path in paths.items() if not path.exists()]
-    if len(missing) < len(paths) or previous:
-        changed = [
-            name
-            for name, value in settings.items()
-            if previous.get("settings", {}).get(name) != value
-        ]
-        if changed:
-            raise UserError(
-                f"{arguments.output_dir}: holds images made otherwise (another "
-                f"{', '.join(changed)}); choose another --output_dir, or replace them "
-                "with --overwrite"
-            )
-    return missing
-
-
-def remove_completions(folder: Path) -> None:
-    """Remove the completions in `folder` and their ranking, so that no old one passes for new."""
-    for path in folder.glob("*.png"):
-        if path.stem.isdigit() or path.name in (BEST_FILE, SHEET_FILE):
-            path.unlink()
-    (folder / RANKING_FILE).unlink(missing_ok=True)
-
-
 def load_model(
     arguments: Namespace, state: PartialState
 ) -> tuple[StableDiffusionInpaintPipeline, dict[str, Any], str]:
@@ -194,11 +167,12 @@ def begin_record(
     arguments: Namespace, scene: Scene, settings: dict[str, Any], state: PartialState
 ) -> list[int]:
     """Return the completions to be made, after writing down in realfill.json how."""
-    missing = check_output(arguments, read_record(arguments.output_dir), settings)
+    folder, overwrite = arguments.output_dir, arguments.overwrite
+    missing = missing_completions(folder, arguments.num_images, settings, overwrite)
     state.wait_for_everyone()
     if state.is_main_process:
-        if arguments.overwrite:
-            remove_completions(arguments.output_dir)
+        if overwrite:
+            remove_completions(folder)
         record = {
             "model_path": arguments.model_path,
             "base_only": arguments.base_only,
@@ -206,7 +180,7 @@ def begin_record(
             "settings": settings,
             "versions": library_versions(),
         }
-        write_json(arguments.output_dir / RECORD_FILE, record)
+        write_json(folder / RECORD_FILE, record)
     return missing
 
 
@@ -244,7 +218,7 @@ def sample_completions(arguments: Namespace, scene: Scene, state: PartialState) 
 def fill_without_sampling(arguments: Namespace, scene: Scene, state: PartialState) -> Prefill:
     """Write the prefill as the only completion. Raises `UserError` where there is none."""
     settings = {"photo": scene.digest(), "geometry": arguments.geometry}
-    check_output(arguments, read_record(arguments.output_dir), settings)
+    missing_completions(arguments.output_dir, 1, settings, arguments.overwrite)
     prefill = look_at_references(arguments, scene, state)
     if not prefill.confidence.getbbox():
         raise UserError(f"--geometry only: {prefill.message}; use auto or off")
@@ -293,10 +267,7 @@ def write_contact_sheet(
     prefill: Prefill | None,
 ) -> None:
     """Draw contact_sheet.png from the completions in the output folder."""
-    completions = {}
-    for index in range(arguments.num_images):
-        with Image.open(arguments.output_dir / f"{index}.png") as image:
-            completions[str(index)] = image.convert("RGB")
+    completions = read_completions(arguments.output_dir, arguments.num_images)
     path = arguments.output_dir / "contact_sheet.png"
     write_image(path, make_contact_sheet(scene, completions, truth, best, prefill))
     print(f"wrote {len(completions)} completions; look at {path}")

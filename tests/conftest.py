@@ -61,13 +61,20 @@ def environment() -> dict[str, str]:
 
 def launch(*arguments: object, timeout: float = 300) -> str:
     """Run `accelerate launch ARGUMENTS` in the project's folder and return what it printed."""
+    return run_script([*LAUNCH, *map(str, arguments)], environment(), timeout)
+
+
+def launch_two(*arguments: object, timeout: float = 300) -> str:
+    """Run a script in two processes of one thread each and return what they printed."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    alone = {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
+    return run_script([*command, *map(str, arguments)], environment() | alone, timeout)
+
+
+def run_script(command: list[str], variables: dict[str, str], timeout: float) -> str:
+    """Run `command` in the project's folder and return what it printed."""
     result = subprocess.run(
-        [*LAUNCH, *map(str, arguments)],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
+        command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=timeout
     )
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout + result.stderr
@@ -79,7 +86,7 @@ def refuse(
 ) -> Callable[..., str]:
     """Return a function that runs a script, expects exit code 2, and returns its one line."""
 
-    def run_script(script: str, *arguments: object) -> str:
+    def expect_refusal(script: str, *arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
         monkeypatch.chdir(ROOT)
         with pytest.raises(SystemExit) as stopped:
@@ -91,7 +98,7 @@ def refuse(
         assert "Traceback" not in complaint
         return last
 
-    return run_script
+    return expect_refusal
 
 
 def train_flags(scene: Path, base: Path, output: Path, steps: int = 4) -> list[object]:

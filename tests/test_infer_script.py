@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,7 @@ from realfill.blending import composite, feather, grow, resize, shrink_mask
 from realfill.models import fingerprint, load_adapted, load_base
 from realfill.sampling import SamplingSettings, complete
 from realfill.scene import load_scene
-from tests.conftest import ROOT, draw_photo, environment, launch
+from tests.conftest import draw_photo, launch, launch_two
 
 
 def infer_flags(model: Path, scene: Path, output: Path, *more: object) -> list[str]:
@@ -118,17 +116,9 @@ def test_batch_size_and_processes_do_not_change_the_picture(
     scene, model = trained
     infer(model, scene, tmp_path / "again")
     infer(model, scene, tmp_path / "threes", "--batch_size", 3)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "infer.py"]
     flags = ("--model_path", model, "--scene", scene, "--output_dir", tmp_path / "two")
     flags += ("--mixed_precision", "no", "--seed", 5, "--num_images", 4)
-    subprocess.run(
-        [*command, *map(str, flags), "--num_inference_steps", "3"],
-        cwd=ROOT,
-        env=environment() | {"OMP_NUM_THREADS": "1"},
-        check=True,
-        timeout=300,
-        capture_output=True,
-    )
+    launch_two("infer.py", *flags, "--num_inference_steps", 3)
     for index in range(4):
         first = (results / f"{index}.png").read_bytes()
         assert (tmp_path / "again" / f"{index}.png").read_bytes() == first

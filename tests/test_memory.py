@@ -16,7 +16,7 @@ from realfill.memory import SAVINGS, TRIAL_SHARE, explain_shortage, possible_sav
 from realfill.scene import load_scene
 from realfill.set_up import set_up
 from realfill.validation import validate
-from tests.conftest import ROOT, environment, launch, train_flags
+from tests.conftest import ROOT, environment, launch, launch_two, train_flags
 from tests.test_train_script import same_weights
 
 MEASURE = """
@@ -109,17 +109,8 @@ def test_several_processes_are_to_choose_for_themselves(
     scene_folder: Path, base_folder: Path, tmp_path: Path
 ) -> None:
     flags = train_flags(scene_folder, base_folder, tmp_path / "output")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    run = subprocess.run(
-        [*command, *map(str, flags), "--max_memory_gb", "8"],
-        cwd=ROOT,
-        env=environment() | {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert run.returncode != 0
-    assert "for a single process; choose yourself from --offload_idle_models" in run.stderr
+    with pytest.raises(AssertionError, match="a single process; choose yourself from"):
+        launch_two(*flags, "--max_memory_gb", 8)
 
 
 def test_idle_models_off_the_device_change_no_result(

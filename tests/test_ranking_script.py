@@ -16,7 +16,7 @@ from PIL import Image
 import infer
 from realfill.scene import load_scene, load_truth
 from scripts.bench_ranking import plant
-from tests.conftest import ROOT, draw_photo, environment, launch
+from tests.conftest import ROOT, draw_photo, launch, launch_two
 
 SCRIPT = "loftr_ranking.py"
 
@@ -101,16 +101,8 @@ def test_a_mask_or_a_scene_makes_it_geometric(planted: Path, rank: Callable[...,
 def test_processes_share_the_pairs(scene_folder: Path, tmp_path: Path) -> None:
     folder = write_completions(tmp_path / "completions", scene_folder)
     flags = (SCRIPT, "--source_dir", folder, "--scene", scene_folder, "--rank_only")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    for processes in (command, [sys.executable]):
-        subprocess.run(
-            [*processes, *map(str, flags), "--matcher", "sift"],
-            cwd=ROOT,
-            env=environment() | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"},
-            check=True,
-            timeout=120,
-            capture_output=True,
-        )
+    for start in (launch_two, launch):
+        start(*flags, "--matcher", "sift")
         rankings = contents(folder)
         for path in (folder / ".matches").iterdir():
             path.unlink()

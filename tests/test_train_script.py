@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from realfill.checkpoints import list_checkpoints
 from tests.bases import make_base
-from tests.conftest import ROOT, environment, launch, train_flags, write_scene
+from tests.conftest import ROOT, environment, launch, launch_two, train_flags, write_scene
 
 LORA = "pytorch_lora_weights.safetensors"
 UP = ".lora_B."
@@ -125,18 +125,9 @@ def test_two_processes_train_one_scene(
 ) -> None:
     output = tmp_path / "output"
     flags = train_flags(scene_folder, base_folder, output)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    result = subprocess.run(
-        [*command, *map(str, flags), "--checkpointing_steps", "2"],
-        cwd=ROOT,
-        env=environment() | {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert "2 process(es)" in result.stdout
-    assert result.stdout.count("wrote ") == 1
+    printed = launch_two(*flags, "--checkpointing_steps", 2)
+    assert "2 process(es)" in printed
+    assert printed.count("wrote ") == 1
     assert [path.name for path in list_checkpoints(output)] == ["checkpoint-4", "checkpoint-2"]
     moved = [value.abs().max() for key, value in load_file(output / LORA).items() if UP in key]
     assert min(moved) > 0

@@ -1,0 +1,51 @@
+"""A folder of completions: 0.png, 1.png, … and what was made of them."""
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from realfill.errors import UserError
+from realfill.models import read_record
+from realfill.seed_selection import RANKING_FILE, SHEET_FILE
+
+BEST_FILE = "best.png"
+
+
+def missing_completions(
+    folder: Path, count: int, settings: dict[str, Any], overwrite: bool
+) -> list[int]:
+    """Return which of `count` completions are to be made in `folder`: all, to overwrite them.
+
+    Raises `UserError` where there are some that were made with other `settings`.
+    """
+    missing = [index for index in range(count) if not (folder / f"{index}.png").exists()]
+    if overwrite:
+        return list(range(count))
+    previous = read_record(folder)
+    if len(missing) < count or previous:
+        before = previous.get("settings", {})
+        changed = [name for name, value in settings.items() if before.get(name) != value]
+        if changed:
+            raise UserError(
+                f"{folder}: holds images made otherwise (another {', '.join(changed)}); choose "
+                "another --output_dir, or replace them with --overwrite"
+            )
+    return missing
+
+
+def remove_completions(folder: Path) -> None:
+    """Remove the completions in `folder` and their ranking, so that no old one passes for new."""
+    for path in folder.glob("*.png"):
+        if path.stem.isdigit() or path.name in (BEST_FILE, SHEET_FILE):
+            path.unlink()
+    (folder / RANKING_FILE).unlink(missing_ok=True)
+
+
+def read_completions(folder: Path, count: int) -> dict[str, Image.Image]:
+    """Return the first `count` completions in `folder` as RGB, by their number."""
+    completions = {}
+    for index in range(count):
+        with Image.open(folder / f"{index}.png") as image:
+            completions[str(index)] = image.convert("RGB")
+    return completions
