@@ -18,7 +18,7 @@ from benchmark.ssim import ssim_against
 from realfill.files import write_json
 from realfill.geometry.cameras import MINIMUM_MATCHES, match
 from realfill.scene import Scene, load_scene, load_truth
-from scripts.bench_scenes import parse_arguments, run_script
+from scripts.bench_scenes import make_parser, run_script
 
 SEEDS = (0, 100, 200)
 COLUMNS = ("mean colour", "Telea", "best homography", "only", "off", "auto")
@@ -82,7 +82,7 @@ def row(scores: dict[str, list[list[float]]], which: int, digits: int) -> str:
 
 def main() -> None:
     """Bench the scenes one after another and print a Markdown table for either metric."""
-    arguments = parse_arguments(__doc__.splitlines()[0])
+    arguments = make_parser(__doc__.splitlines()[0]).parse_args()
     results = {}
     for scene in arguments.scenes:
         results[scene.name] = bench_scene(scene, arguments.work_dir)

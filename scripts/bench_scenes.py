@@ -23,6 +23,8 @@ from realfill.scene import load_scene, load_truth
 
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes=1"]
 LAUNCH += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
+SAMPLING = ("--geometry", "off", "--num_inference_steps", 8)
+"""As the demo does, without geometry."""
 COLUMNS = ("mean colour", "Telea", "base only", "fine-tuned")
 
 
@@ -39,20 +41,21 @@ def score_folder(folder: Path, truth: np.ndarray, hole: np.ndarray) -> list[floa
     return [psnr_inside(image, truth, hole) for image in images]
 
 
-def bench_scene(scene_folder: Path, work: Path) -> dict:
+def bench_scene(scene_folder: Path, work: Path, train_flags: list[str]) -> dict:
     """Train, sample with and without the adaptation, and score one scene."""
     scene = load_scene(scene_folder)
     truth = np.asarray(load_truth(scene_folder))
     hole, target = np.asarray(scene.mask) > 127, np.asarray(scene.target)
     folder = work / scene.name
     model = ("--model_path", folder / "model", "--scene", scene_folder, "--seed", 0)
-    model += ("--geometry", "off")
+    model += SAMPLING
     seconds = {
         "training": run_script(
             "train_realfill.py",
             "@data/demo.args",
             *("--train_data_dir", scene_folder, "--output_dir", folder / "model"),
             *("--resume_from_checkpoint", "latest"),
+            *(f"--{flag}" for flag in train_flags),
         ),
         "sampling": run_script("infer.py", *model, "--output_dir", folder / "fine-tuned"),
         "base only": run_script(
@@ -68,21 +71,23 @@ def bench_scene(scene_folder: Path, work: Path) -> dict:
     return {"psnr": scores, "seconds": seconds}
 
 
-def parse_arguments(description: str) -> argparse.Namespace:
-    """Parse the command line of a benchmark over trained scenes."""
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """Return the parser of a benchmark over trained scenes."""
     parser = argparse.ArgumentParser(description=description)
     add = parser.add_argument
     add("--scenes", type=Path, nargs="+", required=True, help="scene folders with a truth")
     add("--work_dir", type=Path, default=Path("work/bench-scenes"), help="(default: %(default)s)")
-    return parser.parse_args()
+    return parser
 
 
 def main() -> None:
     """Bench the scenes one after another and print a Markdown table."""
-    arguments = parse_arguments(__doc__.splitlines()[0])
+    parser = make_parser(__doc__.splitlines()[0])
+    parser.add_argument("--train_flags", nargs="*", default=[], help="NAME=VALUE, over the demo's")
+    arguments = parser.parse_args()
     results = {}
     for scene in arguments.scenes:
-        results[scene.name] = bench_scene(scene, arguments.work_dir)
+        results[scene.name] = bench_scene(scene, arguments.work_dir, arguments.train_flags)
         write_json(arguments.work_dir / "results.json", results)
     print("| scene | " + " | ".join(COLUMNS) + " | gain |")
     print("| --- |" + " ---: |" * (len(COLUMNS) + 1))
