@@ -10,7 +10,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from benchmark.baselines import fill_without_learning
 from benchmark.psnr import psnr_inside
@@ -19,6 +18,7 @@ from realfill.files import write_json
 from realfill.geometry.cameras import MINIMUM_MATCHES, match
 from realfill.scene import Scene, load_scene, load_truth
 from scripts.bench_scenes import make_parser, run_script
+from scripts.scores import score_folder
 
 SEEDS = (0, 100, 200)
 COLUMNS = ("mean colour", "Telea", "best homography", "only", "off", "auto")
@@ -37,14 +37,6 @@ def fill_by_homographies(scene: Scene) -> list[np.ndarray]:
         warped = cv2.warpPerspective(np.asarray(reference), matrix, scene.target.size)
         fills.append(np.where(hole[..., None], warped, np.asarray(scene.target)))
     return fills
-
-
-def score_folder(folder: Path, truth: np.ndarray, hole: np.ndarray) -> list[float]:
-    """Return the mean PSNR and SSIM of the completions in `folder`."""
-    ssim = ssim_against(truth, hole)
-    images = [np.asarray(Image.open(path)) for path in sorted(folder.glob("[0-9]*.png"))]
-    scores = [[psnr_inside(image, truth, hole), ssim(image)] for image in images]
-    return np.mean(scores, axis=0).tolist()
 
 
 def bench_scene(folder: Path, work: Path) -> dict[str, list[list[float]]]:

@@ -13,9 +13,8 @@ import numpy as np
 
 from realfill.scene import load_scene, load_truth
 from realfill.training import TrainingSettings
-from scripts.bench_geometry import score_folder
-from scripts.bench_ranking import print_table
 from scripts.bench_scenes import run_script
+from scripts.scores import print_scores, score_folder
 
 REUSES = (1, TrainingSettings.latent_reuse)
 
@@ -42,12 +41,6 @@ def complete(scene: Path, folder: Path, reuse: int, seed: int) -> Path:
     return completions
 
 
-def cell(values: np.ndarray, digits: int) -> str:
-    """Return the mean and the spread over the seeds."""
-    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.{digits}f}{spread}"
-
-
 def main() -> None:
     """Print a Markdown table for PSNR and for SSIM."""
     arguments = parse_arguments()
@@ -60,14 +53,7 @@ def main() -> None:
                 folder = arguments.work_dir / f"{scene.name}-{seed}" / f"reuse-{reuse}"
                 completions = complete(scene, folder, reuse, seed)
                 scores[i, j, k] = score_folder(completions, truth, hole)
-    scores = np.concatenate([scores, scores.mean(0, keepdims=True)])
-    for which, (metric, digits) in enumerate((("PSNR (dB)", 2), ("SSIM", 3))):
-        rows = [
-            [name, *(cell(ways[j, :, which], digits) for j in range(len(REUSES)))]
-            for name, ways in zip([*names, "**mean**"], scores, strict=True)
-        ]
-        print()
-        print_table([metric, *(f"used {reuse} times" for reuse in REUSES)], rows)
+    print_scores(names, [f"used {reuse} times" for reuse in REUSES], scores)
 
 
 if __name__ == "__main__":

@@ -19,12 +19,13 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 from scipy.stats import kendalltau
 
+from benchmark.psnr import psnr_inside
 from realfill.matchers.sift import Sift
 from realfill.matching import at_working_size
 from realfill.ranking import COUNTS
 from realfill.scene import Scene, load_scene, load_truth
 from realfill.seed_selection import Ranking, find_completions, rank_completions, read_completions
-from scripts.bench_scenes import psnr_inside
+from scripts.scores import print_table
 
 SHIFTS, BLURS = (12, 24, 48), (4, 8)
 TIMED_SIZE, TIMED_COMPLETIONS, TIMED_REFERENCES = (768, 576), 16, 5
@@ -162,14 +163,6 @@ def bench_time(folder: Path) -> None:
     seconds.append(time.monotonic() - started)
     kinds = ["loftr_ranking.py, first run", "loftr_ranking.py, second run", "pair by pair"]
     print_table(["what", "seconds"], [list(row) for row in zip(kinds, seconds, strict=True)])
-
-
-def print_table(header: list[str], rows: list[list]) -> None:
-    """Print a Markdown table; numbers with two decimals."""
-    print("\n| " + " | ".join(header) + " |\n|" + " --- |" * len(header))
-    for row in rows:
-        cells = [f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row]
-        print("| " + " | ".join(cells) + " |")
 
 
 def main() -> None:

@@ -11,8 +11,9 @@ import numpy as np
 
 from realfill.scene import load_scene, load_truth
 from realfill.seed_selection import RANKING_FILE, find_completions, read_completions
-from scripts.bench_ranking import print_table, score
+from scripts.bench_ranking import score
 from scripts.bench_scenes import run_script
+from scripts.scores import print_table
 
 
 def measure(scene_folder: Path, completions: Path) -> tuple[float, float]:

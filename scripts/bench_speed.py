@@ -22,7 +22,6 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import torch
 from accelerate import Accelerator
 from diffusers import StableDiffusionInpaintPipeline
@@ -42,9 +41,9 @@ from realfill.sampling import default_batch_size, encode_known
 from realfill.scene import load_scene
 from realfill.training import Training, TrainingSettings
 from scripts.sd2_architecture import build_sd2
+from scripts.speed_report import PARTS, draw_bars, print_tables
 
 COMPLETIONS = 16
-PARTS = ("photos", "draws", "autoencoder", "text encoder", "UNet", "backward", "optimizer")
 
 
 @dataclass(frozen=True)
@@ -229,37 +228,6 @@ def measure_sampling(
     }
     steps = recipe.solver_steps * seconds["a solver step"]
     return seconds | {"one completion": seconds["encoding"] + steps + seconds["decoding"]}
-
-
-def print_tables(results: list[dict]) -> None:
-    """Print the parts of both recipes as Markdown, with the ratio."""
-    for title, digits in (("training step", 3), ("sampling", 3), ("whole scene", 0)):
-        print(
-            f"\n| {title}, seconds | plain | this project | ratio |\n| --- | ---: | ---: | ---: |"
-        )
-        for name, plain in results[0][title].items():
-            ours = results[1][title][name]
-            ratio = f"{plain / ours:.1f}" if ours else ""
-            print(f"| {name} | {plain:.{digits}f} | {ours:.{digits}f} | {ratio} |")
-    for result in results:
-        memory = [f"{name} {value:.1f}" for name, value in result["peak memory in GB"].items()]
-        print(f"\n{result['recipe']['name']}: peak memory in GB: {', '.join(memory)}")
-
-
-def draw_bars(results: list[dict], path: Path) -> None:
-    """Draw a training step of both recipes as stacked bars."""
-    figure, axes = plt.subplots(figsize=(9, 2.2), layout="constrained")
-    names = [result["recipe"]["name"] for result in results]
-    left = [0.0, 0.0]
-    for part in PARTS:
-        widths = [result["training step"][part] for result in results]
-        axes.barh(names, widths, left=left, label=part)
-        left = [start + width for start, width in zip(left, widths, strict=True)]
-    axes.invert_yaxis()
-    axes.set_xlabel("seconds a training step")
-    axes.legend(ncols=len(PARTS), fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1))
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=110)
 
 
 def main() -> None:

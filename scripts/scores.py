@@ -1,0 +1,48 @@
+"""PSNR and SSIM of folders of completions, and tables of them."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmark.psnr import psnr_inside
+from benchmark.ssim import ssim_against
+
+
+def score_folder(folder: Path, truth: np.ndarray, hole: np.ndarray) -> list[float]:
+    """Return the mean PSNR in dB and SSIM inside `hole` of the completions in `folder`.
+
+    `truth` is uint8 `(H, W, 3)`, `hole` bool `(H, W)`.
+    """
+    ssim = ssim_against(truth, hole)
+    images = [np.asarray(Image.open(path)) for path in sorted(folder.glob("[0-9]*.png"))]
+    scores = [[psnr_inside(image, truth, hole), ssim(image)] for image in images]
+    return np.mean(scores, axis=0).tolist()
+
+
+def print_table(header: list[str], rows: list[list]) -> None:
+    """Print a Markdown table; numbers with two decimals."""
+    print("\n| " + " | ".join(header) + " |\n|" + " --- |" * len(header))
+    for row in rows:
+        cells = [f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row]
+        print("| " + " | ".join(cells) + " |")
+
+
+def print_scores(scenes: list[str], ways: list[str], scores: np.ndarray) -> None:
+    """Print a table of PSNR and one of SSIM, with a last row of means over the scenes.
+
+    `scores` is `(scenes, ways, seeds, 2)`; a cell is the mean over the seeds, ± their spread.
+    """
+    scores = np.concatenate([scores, scores.mean(0, keepdims=True)])
+    for which, (metric, digits) in enumerate((("PSNR (dB)", 2), ("SSIM", 3))):
+        rows = [
+            [name, *(describe(values, digits) for values in by_way[..., which])]
+            for name, by_way in zip([*scenes, "**mean**"], scores, strict=True)
+        ]
+        print_table([metric, *ways], rows)
+
+
+def describe(values: np.ndarray, digits: int) -> str:
+    """Return the mean and the spread of `values`."""
+    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{spread}"
