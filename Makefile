@@ -11,6 +11,8 @@ BIN := .venv/bin
 endif
 LAUNCH := $(BIN)/accelerate launch --num_processes=1 --num_machines=1 --mixed_precision=no \
 	--dynamo_backend=no
+SAMPLE = $(LAUNCH) infer.py --model_path demo/$(SCENE)/model --scene data/$(SCENE) --seed 0 \
+	--num_inference_steps 8
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 .PHONY: demo test test-slow lint clean
@@ -18,12 +20,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 demo: .venv/installed
 	$(LAUNCH) train_realfill.py @data/demo.args --train_data_dir data/$(SCENE) \
 		--output_dir demo/$(SCENE)/model --resume_from_checkpoint latest
-	$(LAUNCH) infer.py --model_path demo/$(SCENE)/model --scene data/$(SCENE) \
-		--output_dir demo/$(SCENE)/base-only --seed 0 --geometry off --base_only
-	$(LAUNCH) infer.py --model_path demo/$(SCENE)/model --scene data/$(SCENE) \
-		--output_dir demo/$(SCENE)/fine-tuned --seed 0 --geometry off --rank sift
-	$(LAUNCH) infer.py --model_path demo/$(SCENE)/model --scene data/$(SCENE) \
-		--output_dir demo/$(SCENE)/geometry --seed 0 --rank sift
+	$(SAMPLE) --output_dir demo/$(SCENE)/base-only --geometry off --base_only
+	$(SAMPLE) --output_dir demo/$(SCENE)/fine-tuned --geometry off --rank sift
+	$(SAMPLE) --output_dir demo/$(SCENE)/geometry --rank sift
 	$(BIN)/python benchmarks.py --results_base_dir demo --scenes data --metrics psnr ssim \
 		--compare base-only fine-tuned --loftr_script_path none \
 		--cache_dir demo/cache --output_file demo/report/report.txt

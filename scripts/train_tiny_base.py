@@ -152,6 +152,8 @@ def train_autoencoder(
 def write_pipeline(pipeline: StableDiffusionInpaintPipeline, folder: Path) -> None:
     """Write `pipeline` as fp16 safetensors in place of the models that `folder` holds."""
     folder.mkdir(parents=True, exist_ok=True)
+    for part in (pipeline, pipeline.unet, pipeline.vae):
+        part.register_to_config(_name_or_path=folder.name)  # else a path of this machine
     with tempfile.TemporaryDirectory(prefix=".pipeline-", dir=folder) as written:
         pipeline.to(dtype=torch.float16).save_pretrained(written, max_shard_size=LARGEST_SHARD)
         for path in Path(written).iterdir():

@@ -65,6 +65,8 @@ def write_card(arguments: Namespace, photos: int, figures: Figures, folder: Path
         f"| {name} | {psnr:.2f} | {similarity:.3f} |"
         for name, (psnr, similarity) in figures.filling.items()
     ]
+    base, _ = figures.filling["base"]
+    better = [name for name, (psnr, _) in figures.filling.items() if psnr > base]
     card = CARD.format(
         size=SIZE,
         photos=photos,
@@ -73,6 +75,7 @@ def write_card(arguments: Namespace, photos: int, figures: Figures, folder: Path
         training="\n".join(training),
         reconstruction=figures.reconstruction,
         filling="\n".join(filling),
+        better=", ".join(better) or "none",
     )
     (folder / "README.md").write_text(card, "utf-8")
     write_json(folder / HISTORY_FILE, [asdict(part) for part in history])
@@ -114,9 +117,11 @@ On the {held_out} held-out photos at {size} × {size}. The autoencoder reconstru
 | --- | ---: | ---: |
 {filling}
 
+With a higher PSNR than the base: {better}. (PSNR prefers what is smooth, and a sample is not.)
+
 ## What it is not for
 
-It has seen little of the world and knows no words. It continues colours, large shapes and some
-lines, and invents nothing that a person would call an object. It is not for completing photos
-that matter, nor for judging RealFill: for that, train on Stable Diffusion 2 inpainting.
+It has seen little of the world and knows no words. It continues colours, fills with blotches where
+it is unsure, and invents nothing that a person would call an object. It is not for completing
+photos that matter, nor for judging RealFill: for that, train on Stable Diffusion 2 inpainting.
 """
