@@ -109,7 +109,8 @@ def test_several_processes_are_to_choose_for_themselves(
     scene_folder: Path, base_folder: Path, tmp_path: Path
 ) -> None:
     flags = train_flags(scene_folder, base_folder, tmp_path / "output")
-    with pytest.raises(AssertionError, match="a single process; choose yourself from"):
+    advice = "for a single process; choose yourself from --offload_idle_models"
+    with pytest.raises(AssertionError, match=advice):
         launch_two(*flags, "--max_memory_gb", 8)
 
 
