@@ -218,7 +218,8 @@ def sample_completions(arguments: Namespace, scene: Scene, state: PartialState) 
 def fill_without_sampling(arguments: Namespace, scene: Scene, state: PartialState) -> Prefill:
     """Write the prefill as the only completion. Raises `UserError` where there is none."""
     settings = {"photo": scene.digest(), "geometry": arguments.geometry}
-    missing_completions(arguments.output_dir, 1, settings, arguments.overwrite)
+    folder, overwrite = arguments.output_dir, arguments.overwrite
+    missing_completions(folder, arguments.num_images, settings, overwrite)
     prefill = look_at_references(arguments, scene, state)
     if not prefill.confidence.getbbox():
         raise UserError(f"--geometry only: {prefill.message}; use auto or off")

@@ -19,9 +19,9 @@ def missing_completions(
 
     Raises `UserError` where there are some that were made with other `settings`.
     """
-    missing = [index for index in range(count) if not (folder / f"{index}.png").exists()]
     if overwrite:
         return list(range(count))
+    missing = [index for index in range(count) if not (folder / f"{index}.png").exists()]
     previous = read_record(folder)
     if len(missing) < count or previous:
         before = previous.get("settings", {})
