@@ -35,7 +35,7 @@ def run_script(*arguments: object) -> float:
     return time.monotonic() - started
 
 
-def score_folder(folder: Path, truth: np.ndarray, hole: np.ndarray) -> list[float]:
+def psnr_of_each(folder: Path, truth: np.ndarray, hole: np.ndarray) -> list[float]:
     """Return the PSNR inside the hole of each completion in `folder`."""
     images = [np.asarray(Image.open(folder / f"{index}.png")) for index in range(16)]
     return [psnr_inside(image, truth, hole) for image in images]
@@ -66,8 +66,8 @@ def bench_scene(scene_folder: Path, work: Path, train_flags: list[str]) -> dict:
         name: [psnr_inside(image, truth, hole)]
         for name, image in fill_without_learning(target, hole).items()
     }
-    scores["base only"] = score_folder(folder / "base-only", truth, hole)
-    scores["fine-tuned"] = score_folder(folder / "fine-tuned", truth, hole)
+    scores["base only"] = psnr_of_each(folder / "base-only", truth, hole)
+    scores["fine-tuned"] = psnr_of_each(folder / "fine-tuned", truth, hole)
     return {"psnr": scores, "seconds": seconds}
 
 
