@@ -32,7 +32,7 @@ from scripts.tiny_base.autoencoder import (
     reconstruction_loss,
     silence_posterior,
 )
-from scripts.tiny_base.card import write_card
+from scripts.tiny_base.card import read_history, write_card
 from scripts.tiny_base.evaluation import evaluate
 from scripts.tiny_base.loop import OutOfTime, train
 from scripts.tiny_base.photos import Photos, list_photos, upload_photos
@@ -70,6 +70,7 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.start_from and arguments.start_from.resolve() == arguments.output_dir.resolve():
         raise UserError(f"{arguments.start_from}: is begun from; give another --output_dir")
+    history = read_history(arguments.start_from) if arguments.start_from else []
     training, held_out = list_photos(arguments.photos, arguments.held_out)
     if not arguments.evaluate:
         try:
@@ -81,7 +82,7 @@ def main() -> None:
     figures, samples = evaluate(arguments.output_dir, held_out)
     samples.save(arguments.output_dir / "samples.jpg", quality=90)
     print(json.dumps(asdict(figures), indent=2))
-    write_card(arguments, len(training), figures, arguments.output_dir)
+    write_card(arguments, history, len(training), figures, arguments.output_dir)
 
 
 def train_pipeline(

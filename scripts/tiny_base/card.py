@@ -4,9 +4,11 @@ import json
 from argparse import Namespace
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import fill
 
 import torch
 
+from realfill.errors import UserError
 from realfill.files import write_json
 from realfill.models import load_base
 from scripts.tiny_base.evaluation import Figures
@@ -29,9 +31,9 @@ class PartFacts:
     hardware: str
 
 
-def gather_history(arguments: Namespace) -> list[PartFacts]:
-    """Return what is known of the pipeline begun from, then the facts of this training."""
-    history = read_history(arguments.start_from) if arguments.start_from else []
+def gather_facts(arguments: Namespace) -> list[PartFacts]:
+    """Return the facts of this training, from the pipeline folder and the states of training."""
+    facts = []
     pipeline = load_base(str(arguments.output_dir), torch.float32)
     parts = (
         ("autoencoder", pipeline.vae, arguments.autoencoder_batch_size),
@@ -44,18 +46,22 @@ def gather_history(arguments: Namespace) -> list[PartFacts]:
         steps, seconds = read_progress(state)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         samples = steps * batch_size
-        history.append(PartFacts(name, parameters, steps, samples, seconds, arguments.hardware))
-    return history
+        facts.append(PartFacts(name, parameters, steps, samples, seconds, arguments.hardware))
+    return facts
 
 
 def read_history(folder: Path) -> list[PartFacts]:
-    """Return what training the pipeline in `folder` took."""
+    """Return what training the pipeline in `folder` took. Raises `UserError` where none says so."""
+    if not (folder / HISTORY_FILE).is_file():
+        raise UserError(f"{folder}: no {HISTORY_FILE} in it; begin from what this script left")
     return [PartFacts(**facts) for facts in json.loads((folder / HISTORY_FILE).read_text())]
 
 
-def write_card(arguments: Namespace, photos: int, figures: Figures, folder: Path) -> None:
-    """Write `README.md` and the history of the training into `folder`."""
-    history = gather_history(arguments)
+def write_card(
+    arguments: Namespace, before: list[PartFacts], photos: int, figures: Figures, folder: Path
+) -> None:
+    """Write `README.md` and the history of the training, begun with `before`, into `folder`."""
+    history = before + gather_facts(arguments)
     training = [
         f"| {part.name} | {part.parameters / 1e6:.2f} M | {part.steps:,} | {part.samples:,} "
         f"| {part.seconds / 60:.0f} min | {part.hardware} |"
@@ -67,20 +73,23 @@ def write_card(arguments: Namespace, photos: int, figures: Figures, folder: Path
     ]
     base, _ = figures.filling["base"]
     better = [name for name, (psnr, _) in figures.filling.items() if psnr > base]
+    data = f"{photos:,} photos; {figures.photos} others were held out. {arguments.note}"
+    verdict = f"With a higher PSNR than the base: {', '.join(better) or 'none'}. {SMOOTH}"
     card = CARD.format(
         size=SIZE,
-        photos=photos,
         held_out=figures.photos,
-        note=arguments.note,
+        data=fill(data, WIDTH),
         training="\n".join(training),
         reconstruction=figures.reconstruction,
         filling="\n".join(filling),
-        better=", ".join(better) or "none",
+        verdict=fill(verdict, WIDTH, break_on_hyphens=False),
     )
     (folder / "README.md").write_text(card, "utf-8")
     write_json(folder / HISTORY_FILE, [asdict(part) for part in history])
 
 
+WIDTH = 100
+SMOOTH = "(PSNR prefers what is smooth, and a sample is not.)"
 CARD = """# tiny-inpainting
 
 A small inpainting model, so that this project runs, demonstrates itself and is tested where
@@ -96,7 +105,7 @@ Twelve held-out photos, drawn by a fixed seed and not chosen: the hole, the firs
 
 ## Training
 
-{photos:,} photos; {held_out} others were held out. {note}
+{data}
 
 | part | parameters | steps | samples seen | wall time | hardware |
 | --- | ---: | ---: | ---: | ---: | --- |
@@ -117,7 +126,7 @@ On the {held_out} held-out photos at {size} × {size}. The autoencoder reconstru
 | --- | ---: | ---: |
 {filling}
 
-With a higher PSNR than the base: {better}. (PSNR prefers what is smooth, and a sample is not.)
+{verdict}
 
 ## What it is not for
 
