@@ -74,7 +74,7 @@ def main() -> None:
     training, held_out = list_photos(arguments.photos, arguments.held_out)
     if not arguments.evaluate:
         try:
-            pipeline = train_pipeline(arguments, training)
+            pipeline = train_pipeline(arguments, training, seed=len(history))
         except OutOfTime as reached:
             print(f"{reached}; give the same command again to go on")
             return
@@ -86,9 +86,12 @@ def main() -> None:
 
 
 def train_pipeline(
-    arguments: argparse.Namespace, paths: list[Path]
+    arguments: argparse.Namespace, paths: list[Path], seed: int
 ) -> StableDiffusionInpaintPipeline:
-    """Train autoencoder and UNet, going on where an earlier run was. Raises `OutOfTime`."""
+    """Train autoencoder and UNet, going on where an earlier run was. Raises `OutOfTime`.
+
+    `seed` draws the UNet's samples.
+    """
     deadline = time.monotonic() + 60 * arguments.max_minutes
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     photos = upload_photos(paths, device)
@@ -100,9 +103,9 @@ def train_pipeline(
     pipeline.to(device)
     if device.type == "cpu":
         pipeline.unet.set_attn_processor(attend_on_cpu)
-    loss = denoising_loss(
-        pipeline.unet, pipeline.vae, embed_prompts(pipeline), photos, arguments.unet_batch_size
-    )
+    embeddings = embed_prompts(pipeline)
+    batch_size = arguments.unet_batch_size
+    loss = denoising_loss(pipeline.unet, pipeline.vae, embeddings, photos, batch_size, seed)
     pipeline.unet = train(
         pipeline.unet,
         loss,

@@ -109,7 +109,7 @@ def encode_crops(
 
 
 def fill_pool(vae: AutoencoderKL, photos: Photos, seed: int, count: int = 512) -> LatentPool:
-    """Return a pool with its first `count` entries."""
+    """Return a pool with its first `count` entries, drawn by `seed`."""
     device, side = photos.pixels.device, SIZE // 4
     channels = vae.config.latent_channels
     latents, conditions, masks = (
@@ -128,10 +128,12 @@ def denoising_loss(
     embeddings: Tensor,
     photos: Photos,
     batch_size: int,
+    seed: int,
 ) -> Callable[[int], Tensor]:
     """Return the loss of a step: the error of the predicted v, a share of it outside the hole.
 
-    `embeddings` are those of `PROMPTS`, `(P, tokens, channels)`.
+    `embeddings` are those of `PROMPTS`, `(P, tokens, channels)`. Each training of a UNet has its
+    own `seed`, or the second would see the first one's crops and noise again.
     """
     device = photos.pixels.device
     scheduler = DDPMScheduler.from_config(make_scheduler().config)
@@ -139,9 +141,10 @@ def denoising_loss(
 
     def draw_loss(step: int) -> Tensor:
         nonlocal pool
-        pool = pool or fill_pool(vae, photos, seed=step)
-        pool.add(*encode_crops(vae, photos, max(1, batch_size // USES), derive_seed(2, step)))
-        generator = torch.Generator(device).manual_seed(derive_seed(3, step))
+        pool = pool or fill_pool(vae, photos, derive_seed("pool", seed, step))
+        fresh = max(1, batch_size // USES)
+        pool.add(*encode_crops(vae, photos, fresh, derive_seed("crops", seed, step)))
+        generator = torch.Generator(device).manual_seed(derive_seed("noise", seed, step))
         latents, conditions, masks = pool.draw(batch_size, generator)
         noise = torch.randn(latents.shape, generator=generator, device=device)
         timesteps = draw_timesteps(batch_size, generator)
