@@ -64,6 +64,11 @@ def launch(*arguments: object, timeout: float = 300) -> str:
     return run_script([*LAUNCH, *map(str, arguments)], environment(), timeout)
 
 
+def start(*arguments: object, timeout: float = 300) -> str:
+    """Run a script without accelerate's launcher, whose imports take five seconds more."""
+    return run_script([sys.executable, *map(str, arguments)], environment(), timeout)
+
+
 def launch_two(*arguments: object, timeout: float = 300) -> str:
     """Run a script in two processes of one thread each and return what they printed."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]

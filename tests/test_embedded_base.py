@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from realfill.scene import load_scene, load_truth
-from tests.conftest import ROOT, draw_photo, environment, launch
+from tests.conftest import ROOT, draw_photo, environment, launch, start
 
 BASE = ROOT / "data" / "tiny-inpainting"
 
@@ -61,12 +61,12 @@ def test_the_demo_in_a_few_steps(tmp_path: Path) -> None:
         ("fine-tuned", ("--geometry", "off", "--rank", "sift")),
         ("geometry", ()),
     ):
-        printed = launch("infer.py", *flags, *options, "--output_dir", results / name)
+        printed = start("infer.py", *flags, *options, "--output_dir", results / name)
         assert f"look at {results}/{name}/contact_sheet.png" in printed
     flags = ("--results_base_dir", tmp_path, "--scenes", "data", "--num_images", 2)
     flags += ("--metrics", "psnr", "ssim", "--compare", "base-only", "fine-tuned")
     flags += ("--loftr_script_path", "none", "--cache_dir", tmp_path / "cache")
-    launch("benchmarks.py", *flags, "--output_file", tmp_path / "report.txt")
+    start("benchmarks.py", *flags, "--output_file", tmp_path / "report.txt")
     report = json.loads((tmp_path / "report.json").read_text())
     difference = report["comparisons"][0]["differences"]["psnr"]
     assert difference["first"] != difference["second"]

@@ -15,7 +15,7 @@ from realfill.geometry.prefill import make_prefill
 from realfill.geometry.sweep import sweep
 from realfill.geometry.views import Intrinsics, View
 from realfill.scene import Scene, load_scene, load_truth
-from tests.conftest import ROOT, launch
+from tests.conftest import ROOT, start
 
 SIZE = (384, 288)
 FOCAL = 400.0
@@ -213,11 +213,11 @@ def test_values_spread_smoothly_from_where_they_are_known() -> None:
 
 def test_only_shows_the_references_and_is_reused(tmp_path: Path) -> None:
     flags = ("infer.py", "--geometry", "only", "--scene", "data/graf", "--output_dir", tmp_path)
-    assert "1 of 1 references" in launch(*flags)
+    assert "1 of 1 references" in start(*flags)
     names = {"0.png", "prefill.png", "confidence.png", "cameras.json"}
     assert names <= {path.name for path in tmp_path.iterdir()}
     times = {name: (tmp_path / name).stat().st_mtime_ns for name in names}
-    launch(*flags)
+    start(*flags)
     assert times == {name: (tmp_path / name).stat().st_mtime_ns for name in names}
     scene = load_scene(ROOT / "data/graf")
     with Image.open(tmp_path / "0.png") as image:

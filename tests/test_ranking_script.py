@@ -16,7 +16,7 @@ from PIL import Image
 import infer
 from realfill.scene import load_scene, load_truth
 from scripts.bench_ranking import plant
-from tests.conftest import ROOT, draw_photo, launch, launch_two
+from tests.conftest import ROOT, draw_photo, launch, launch_two, start
 
 SCRIPT = "loftr_ranking.py"
 
@@ -101,8 +101,8 @@ def test_a_mask_or_a_scene_makes_it_geometric(planted: Path, rank: Callable[...,
 def test_processes_share_the_pairs(scene_folder: Path, tmp_path: Path) -> None:
     folder = write_completions(tmp_path / "completions", scene_folder)
     flags = (SCRIPT, "--source_dir", folder, "--scene", scene_folder, "--rank_only")
-    for start in (launch_two, launch):
-        start(*flags, "--matcher", "sift")
+    for run in (launch_two, start):
+        run(*flags, "--matcher", "sift")
         rankings = contents(folder)
         for path in (folder / ".matches").iterdir():
             path.unlink()
@@ -175,7 +175,7 @@ def test_inference_ranks_and_marks_the_best(trained: tuple[Path, Path], tmp_path
     scene, model = trained
     flags = ("--model_path", model, "--scene", scene, "--output_dir", tmp_path / "results")
     flags += ("--num_images", 3, "--num_inference_steps", 2, "--seed", 1)
-    printed = launch("infer.py", *flags, "--rank", "sift")
+    printed = start("infer.py", *flags, "--rank", "sift")
     first = read_ranking(tmp_path / "results")["ranking"][0]["filename"]
     assert f"best: {first}" in printed
     best = (tmp_path / "results" / "best.png").read_bytes()

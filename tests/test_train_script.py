@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from realfill.checkpoints import list_checkpoints
 from tests.bases import make_base
-from tests.conftest import ROOT, environment, launch, launch_two, train_flags, write_scene
+from tests.conftest import ROOT, environment, launch, launch_two, start, train_flags, write_scene
 
 LORA = "pytorch_lora_weights.safetensors"
 UP = ".lora_B."
@@ -105,19 +105,19 @@ def test_killed_at_three_moments_and_resumed_it_ends_in_the_same_weights(
     def flags(output: Path) -> list[object]:
         common = ("--checkpointing_steps", 3, "--resume_from_checkpoint", "latest")
         schedule = ("--lr_scheduler", "cosine", "--lr_warmup_steps", 20)
-        return [*train_flags(scene_folder, base_folder, output, steps=90), *common, *schedule]
+        return [*train_flags(scene_folder, base_folder, output, steps=60), *common, *schedule]
 
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    launch(*flags(undisturbed))
+    start(*flags(undisturbed))
     moments = random.Random(time.time_ns())
-    for checkpoint in ("checkpoint-3", "checkpoint-21", "checkpoint-42"):
+    for checkpoint in ("checkpoint-3", "checkpoint-15", "checkpoint-27"):
         kill_at(flags(killed), killed, checkpoint, moments.uniform(0, 0.3))
         assert not (killed / LORA).exists()
-    printed = launch(*flags(killed))
+    printed = start(*flags(killed))
     assert "going on from" in printed
     assert same_weights(undisturbed, killed)
     assert not list(killed.glob(".*")), "what the killed runs were writing is gone"
-    assert "trained already" in launch(*flags(killed))
+    assert "trained already" in start(*flags(killed))
 
 
 def test_two_processes_train_one_scene(
