@@ -4,23 +4,31 @@ python -m scripts.bench_peers --other_suite OTHER --base data/tiny-inpainting --
 
 OTHER holds a train_realfill.py and an infer.py that take the flags of eric15342335/realfill; the
 name of the base, the device and the size in its infer.py must have been set for this machine
-beforehand. Both get the same flags. Training runs twice, for a few steps and for all, so that the
-time of a step is told apart from that of starting and saving.
+beforehand. Both get the same flags. Training runs for a few steps and for more, without
+validations, so that the time of a step is told apart from that of starting and saving; the whole
+scene has the validations that each has by default. Sampling begins, start-up being over, where the
+progress bar appears.
 """
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
+import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from realfill.files import write_json
 from realfill.results import library_versions
 from scripts.bench_scenes import LAUNCH
 
-FEW = 10
-"""Steps of the short training."""
+FEW, MORE = 10, 110
+"""Steps of the two trainings that tell the time of a step."""
+OURS = Path()
+SAMPLING_BEGINS = re.compile(rb"sampling:|\b0/200\b")
+"""The progress bars of this project and of the other."""
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -41,26 +49,43 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def run(*command: object) -> dict[str, float]:
-    """Run a script with accelerate; return its seconds and the most gigabytes it has held."""
+    """Run a script with accelerate; return its seconds and the most gigabytes it has held.
+
+    "sampling" are the seconds since the first sign of sampling, 0 where there was none.
+    """
+    began = None
     started = time.monotonic()
-    process = subprocess.Popen([*LAUNCH, *map(str, command)])
+    process = subprocess.Popen([*LAUNCH, *map(str, command)], stderr=subprocess.PIPE)
+    while said := os.read(process.stderr.fileno(), 2**16):
+        sys.stderr.buffer.write(said)
+        if began is None and SAMPLING_BEGINS.search(said):
+            began = time.monotonic()
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{command[0]} failed")
-    return {"seconds": time.monotonic() - started, "gigabytes": usage.ru_maxrss / 2**20}
+    ended = time.monotonic()
+    return {
+        "seconds": ended - started,
+        "sampling": ended - (began or ended),
+        "gigabytes": usage.ru_maxrss / 2**20,
+    }
 
 
-def train(suite: Path, base: Path, steps: int, arguments: argparse.Namespace) -> dict[str, float]:
+def train(
+    suite: Path, steps: int, validations: bool, arguments: argparse.Namespace
+) -> dict[str, float]:
     """Train with the `suite`, anew, and keep the model in the work folder."""
     output = arguments.work_dir / suite.resolve().name
     shutil.rmtree(output, ignore_errors=True)
+    base = arguments.base if suite == OURS else arguments.other_base or arguments.base
+    # The other one samples at its end, whatever is asked.
+    rare = () if validations else ("--validation_steps", 10**6, "--num_validation_images", 1)
     return run(
         suite / "train_realfill.py",
         *("--pretrained_model_name_or_path", base, "--train_data_dir", arguments.scene),
         *("--output_dir", output, "--resolution", arguments.resolution, "--max_train_steps", steps),
         *("--train_batch_size", arguments.batch_size, "--pad_to_full_batch"),
-        *("--checkpointing_steps", 10**6, "--validation_steps", 10**6),
-        *("--num_validation_images", 1),  # the other one samples at its end, whatever is asked
+        *("--checkpointing_steps", 10**6, *rare),
         *(f"--{flag}" for flag in arguments.train_flags),
     )
 
@@ -77,39 +102,49 @@ def sample(suite: Path, flags: list[object], arguments: argparse.Namespace) -> d
     )
 
 
+def step_seconds(suite: Path, arguments: argparse.Namespace) -> float:
+    """Return the seconds of a training step, from two trainings of different length."""
+    few, more = (train(suite, steps, False, arguments)["seconds"] for steps in (FEW, MORE))
+    return (more - few) / (MORE - FEW)
+
+
 def main() -> None:
     """Run both in turn and print a Markdown table."""
     arguments = parse_arguments()
-    other, ours = arguments.other_suite, Path()
-    rows: dict[str, list[float]] = {}
-    memory: dict[str, list[float]] = {}
-    bases = {other: arguments.other_base or arguments.base, ours: arguments.base}
-    few = [train(suite, base, FEW, arguments) for suite, base in bases.items()]
-    full = [train(suite, base, arguments.steps, arguments) for suite, base in bases.items()]
-    rows[f"training, {arguments.steps} steps"] = [run["seconds"] for run in full]
-    memory["training"] = [run["gigabytes"] for run in full]
-    rows["a training step"] = [
-        (long["seconds"] - short["seconds"]) / (arguments.steps - FEW)
-        for long, short in zip(full, few, strict=True)
-    ]
+    suites = (arguments.other_suite, OURS)
+    rows = {"a training step": [step_seconds(suite, arguments) for suite in suites]}
+    trained = [train(suite, arguments.steps, True, arguments) for suite in suites]
+    rows[f"training, {arguments.steps} steps with validations"] = seconds_of(trained)
+    memory = {"training": [run["gigabytes"] for run in trained]}
     if not arguments.no_sampling:
-        theirs = sample(other, [], arguments)
-        same = sample(ours, ["--scheduler", "ddpm"], arguments)
-        default = sample(ours, [], arguments)
-        rows["16 completions, 200 steps of DDPM"] = [theirs["seconds"], same["seconds"]]
-        rows["16 completions, each one's default"] = [theirs["seconds"], default["seconds"]]
-        whole = (full[0]["seconds"] + theirs["seconds"], full[1]["seconds"] + default["seconds"])
-        rows["the whole scene"] = list(whole)
+        theirs = sample(arguments.other_suite, [], arguments)
+        same = sample(OURS, ["--scheduler", "ddpm"], arguments)
+        default = sample(OURS, [], arguments)
+        for name, ours in (("200 steps of DDPM", same), ("each one's default", default)):
+            rows[f"16 completions, {name}"] = seconds_of([theirs, ours])
+            rows["... start-up apart, " + name] = [theirs["sampling"], ours["sampling"]]
+        pairs = zip(trained, [theirs, default], strict=True)
+        rows["the whole scene"] = [sum(seconds_of(pair)) for pair in pairs]
         memory["sampling"] = [theirs["gigabytes"], default["gigabytes"]]
-    print(f"\n| | {other.resolve().name} | this project | ratio |\n| --- | ---: | ---: | ---: |")
-    for name, (one, two) in rows.items():
-        print(f"| {name}, s | {one:.2f} | {two:.2f} | {one / two:.1f} |")
-    for name, (one, two) in memory.items():
-        print(f"| peak memory of {name}, GB | {one:.1f} | {two:.1f} | {one / two:.1f} |")
+    print_table(arguments.other_suite.resolve().name, rows, memory)
     write_json(
         arguments.work_dir / "results.json",
         {"versions": library_versions(), "seconds": rows, "gigabytes": memory},
     )
+
+
+def seconds_of(runs: Iterable[dict[str, float]]) -> list[float]:
+    """Return the seconds of each of `runs`, start-up included."""
+    return [run["seconds"] for run in runs]
+
+
+def print_table(other: str, rows: dict[str, list[float]], memory: dict[str, list[float]]) -> None:
+    """Print both suites' figures, the other's first, and their ratio, as Markdown."""
+    print(f"\n| | {other} | this project | ratio |\n| --- | ---: | ---: | ---: |")
+    for name, (one, two) in rows.items():
+        print(f"| {name}, s | {one:.2f} | {two:.2f} | {one / two:.1f} |")
+    for name, (one, two) in memory.items():
+        print(f"| peak memory of {name}, GB | {one:.1f} | {two:.1f} | {one / two:.1f} |")
 
 
 if __name__ == "__main__":
