@@ -12,7 +12,9 @@ from diffusers import StableDiffusionInpaintPipeline
 from PIL import Image
 from safetensors import safe_open
 
+from realfill.errors import UserError
 from realfill.scene import load_scene, load_truth
+from scripts import train_tiny_base
 from tests.conftest import ROOT, draw_photo, environment, launch, start
 
 BASE = ROOT / "data" / "tiny-inpainting"
@@ -75,6 +77,20 @@ def test_the_demo_in_a_few_steps(tmp_path: Path) -> None:
     hole = np.asarray(scene.mask) > 127
     error = np.square(proven - np.asarray(truth))[hole].mean()
     assert 10 * np.log10(255**2 / error) > 28
+
+
+@pytest.mark.parametrize(
+    ("output", "complaint"), [("base", "give another --output_dir"), ("new", "no training.json")]
+)
+def test_training_further_refuses_what_would_be_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, complaint: str
+) -> None:
+    (tmp_path / "base").mkdir()
+    flags = ("--photos", tmp_path, "--start_from", tmp_path / "base", "--output_dir")
+    monkeypatch.setattr(sys, "argv", ["train_tiny_base", *map(str, flags), str(tmp_path / output)])
+    with pytest.raises(UserError, match=complaint):
+        train_tiny_base.main()
+    assert list(tmp_path.iterdir()) == [tmp_path / "base"]
 
 
 @pytest.mark.slow
