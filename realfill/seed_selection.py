@@ -150,8 +150,7 @@ def rank_folder(
             explain(ranking),
             ranking.counted,
         )
-        # Packing it tighter takes longer than all the rest where the matches are there already.
-        write_image(folder / SHEET_FILE, sheet, compress_level=1)
+        write_image(folder / SHEET_FILE, sheet)
     return [folder / each.name for each in ranking.completions]
 
 
