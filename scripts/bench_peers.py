@@ -5,7 +5,7 @@ python -m scripts.bench_peers --other_suite OTHER --base data/tiny-inpainting --
 OTHER holds a train_realfill.py and an infer.py that take the flags of eric15342335/realfill; the
 name of the base, the device and the size in its infer.py must have been set for this machine
 beforehand. Both get the same flags. Training runs for a few steps and for more, without
-validations, so that the time of a step is told apart from that of starting and saving; the whole
+validations, so that the time of a step is told apart from that of starting and saving. The whole
 scene has the validations that each has by default. Sampling begins, start-up being over, where the
 progress bar appears.
 """
@@ -24,8 +24,8 @@ from realfill.files import write_json
 from realfill.results import library_versions
 from scripts.bench_scenes import LAUNCH
 
-FEW, MORE = 10, 110
-"""Steps of the two trainings that tell the time of a step."""
+FEW, MORE = 40, 140
+"""Steps of the two trainings that tell the time of a step; by the first, the pool is full."""
 OURS = Path()
 SAMPLING_BEGINS = re.compile(rb"sampling:|\b0/200\b")
 """The progress bars of this project and of the other."""
