@@ -23,6 +23,7 @@ from pathlib import Path
 from realfill.files import write_json
 from realfill.results import library_versions
 from scripts.bench_scenes import LAUNCH
+from scripts.scores import print_table
 
 FEW, MORE = 40, 140
 """Steps of the two trainings that tell the time of a step; by the first, the pool is full."""
@@ -126,7 +127,10 @@ def main() -> None:
         pairs = zip(trained, [theirs, default], strict=True)
         rows["the whole scene"] = [sum(seconds_of(pair)) for pair in pairs]
         memory["sampling"] = [theirs["gigabytes"], default["gigabytes"]]
-    print_table(arguments.other_suite.resolve().name, rows, memory)
+    table = [[f"{name}, s", one, two, one / two] for name, (one, two) in rows.items()]
+    for name, (one, two) in memory.items():
+        table.append([f"peak memory of {name}, GB", one, two, one / two])
+    print_table(["", arguments.other_suite.resolve().name, "this project", "ratio"], table)
     write_json(
         arguments.work_dir / "results.json",
         {"versions": library_versions(), "seconds": rows, "gigabytes": memory},
@@ -136,15 +140,6 @@ def main() -> None:
 def seconds_of(runs: Iterable[dict[str, float]]) -> list[float]:
     """Return the seconds of each of `runs`, start-up included."""
     return [run["seconds"] for run in runs]
-
-
-def print_table(other: str, rows: dict[str, list[float]], memory: dict[str, list[float]]) -> None:
-    """Print both suites' figures, the other's first, and their ratio, as Markdown."""
-    print(f"\n| | {other} | this project | ratio |\n| --- | ---: | ---: | ---: |")
-    for name, (one, two) in rows.items():
-        print(f"| {name}, s | {one:.2f} | {two:.2f} | {one / two:.1f} |")
-    for name, (one, two) in memory.items():
-        print(f"| peak memory of {name}, GB | {one:.1f} | {two:.1f} | {one / two:.1f} |")
 
 
 if __name__ == "__main__":
