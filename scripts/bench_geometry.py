@@ -18,7 +18,7 @@ from realfill.files import write_json
 from realfill.geometry.cameras import MINIMUM_MATCHES, match
 from realfill.scene import Scene, load_scene, load_truth
 from scripts.bench_scenes import make_parser, run_script
-from scripts.scores import score_folder
+from scripts.scores import describe, print_table, score_folder
 
 SEEDS = (0, 100, 200)
 COLUMNS = ("mean colour", "Telea", "best homography", "only", "off", "auto")
@@ -61,15 +61,11 @@ def bench_scene(folder: Path, work: Path) -> dict[str, list[list[float]]]:
     return scores
 
 
-def row(scores: dict[str, list[list[float]]], which: int, digits: int) -> str:
-    """Return a table row of PSNR (`which` 0) or SSIM (1), with the gain of auto over off."""
-    cells, means = [], {}
-    for column in COLUMNS:
-        values = [pair[which] for pair in scores[column]]
-        means[column] = float(np.mean(values)) if values else float("nan")
-        spread = f" ± {np.std(values):.{digits}f}" if len(values) > 1 else ""
-        cells.append(f"{means[column]:.{digits}f}{spread}" if values else "n/a")
-    return " | ".join([*cells, f"{means['auto'] - means['off']:+.{digits}f}"])
+def row(scores: dict[str, list[list[float]]], which: int, digits: int) -> list[str]:
+    """Return the cells of PSNR (`which` 0) or SSIM (1), with the gain of auto over off."""
+    values = {column: [pair[which] for pair in scores[column]] for column in COLUMNS}
+    cells = [describe(values[column], digits) if values[column] else "n/a" for column in COLUMNS]
+    return [*cells, f"{np.mean(values['auto']) - np.mean(values['off']):+.{digits}f}"]
 
 
 def main() -> None:
@@ -80,10 +76,8 @@ def main() -> None:
         results[scene.name] = bench_scene(scene, arguments.work_dir)
         write_json(arguments.work_dir / "geometry.json", results)
     for which, (name, digits) in enumerate((("PSNR (dB)", 2), ("SSIM", 3))):
-        print(f"\n| {name} | " + " | ".join(COLUMNS) + " | auto - off |")
-        print("| --- |" + " ---: |" * (len(COLUMNS) + 1))
-        for scene, scores in results.items():
-            print(f"| {scene} | {row(scores, which, digits)} |")
+        rows = [[scene, *row(scores, which, digits)] for scene, scores in results.items()]
+        print_table([name, *COLUMNS, "auto - off"], rows)
 
 
 if __name__ == "__main__":

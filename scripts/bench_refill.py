@@ -13,7 +13,7 @@ from realfill.scene import load_scene, load_truth
 from realfill.seed_selection import RANKING_FILE, find_completions, read_completions
 from scripts.bench_ranking import score
 from scripts.bench_scenes import run_script
-from scripts.scores import print_table
+from scripts.scores import describe, print_table
 
 
 def measure(scene_folder: Path, completions: Path) -> tuple[float, float]:
@@ -43,11 +43,7 @@ def main() -> None:
             run_script("refill.py", *flags, *plain)
             rounds = [measure(scene, folder / f"round-{n}" / "completions") for n in (1, 2)]
             values.append([*rounds[0], *rounds[1], rounds[1][0] - rounds[0][0]])
-        cells = [f"{mean:.2f}" for mean in np.mean(values, axis=0)]
-        if len(values) > 1:
-            spread = np.std(values, axis=0, ddof=1)
-            cells = [f"{mean} ± {std:.2f}" for mean, std in zip(cells, spread, strict=True)]
-        rows.append([scene.name, *cells])
+        rows.append([scene.name, *(describe(column, 2) for column in zip(*values, strict=True))])
     header = ["scene", "round one", "its first", "round two", "its first", "gain of the mean"]
     print_table(header, rows)
 

@@ -20,6 +20,7 @@ from benchmark.baselines import fill_without_learning
 from benchmark.psnr import psnr_inside
 from realfill.files import write_json
 from realfill.scene import load_scene, load_truth
+from scripts.scores import print_table
 
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes=1"]
 LAUNCH += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
@@ -89,16 +90,13 @@ def main() -> None:
     for scene in arguments.scenes:
         results[scene.name] = bench_scene(scene, arguments.work_dir, arguments.train_flags)
         write_json(arguments.work_dir / "results.json", results)
-    print("| scene | " + " | ".join(COLUMNS) + " | gain |")
-    print("| --- |" + " ---: |" * (len(COLUMNS) + 1))
-    rows = {
-        name: [float(np.mean(result["psnr"][column])) for column in COLUMNS]
-        for name, result in results.items()
-    }
-    rows["**mean**"] = list(np.mean(list(rows.values()), axis=0))
-    for name, row in rows.items():
-        cells = [f"{value:.2f}" for value in row]
-        print(f"| {name} | " + " | ".join(cells) + f" | {row[3] - row[2]:+.2f} |")
+    means = np.array([[np.mean(r["psnr"][column]) for column in COLUMNS] for r in results.values()])
+    means = np.vstack([means, means.mean(axis=0)])
+    rows = [
+        [name, *row.tolist(), f"{row[3] - row[2]:+.2f}"]
+        for name, row in zip([*results, "**mean**"], means, strict=True)
+    ]
+    print_table(["scene", *COLUMNS, "gain"], rows)
     print(json.dumps({name: result["seconds"] for name, result in results.items()}))
 
 

@@ -1,5 +1,6 @@
 """PSNR and SSIM of folders of completions, and tables of them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def print_scores(scenes: list[str], ways: list[str], scores: np.ndarray) -> None
         print_table([metric, *ways], rows)
 
 
-def describe(values: np.ndarray, digits: int) -> str:
-    """Return the mean and the spread of `values`."""
+def describe(values: Sequence[float] | np.ndarray, digits: int) -> str:
+    """Return the mean of `values` ± their standard deviation, where there are several."""
     spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
     return f"{np.mean(values):.{digits}f}{spread}"

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
+from scripts.scores import print_table
+
 PARTS = ("photos", "draws", "autoencoder", "text encoder", "UNet", "backward", "optimizer")
 """Of a training step."""
 
@@ -11,13 +13,12 @@ PARTS = ("photos", "draws", "autoencoder", "text encoder", "UNet", "backward", "
 def print_tables(results: list[dict]) -> None:
     """Print the parts of both recipes as Markdown, with the ratio."""
     for title, digits in (("training step", 3), ("sampling", 3), ("whole scene", 0)):
-        print(
-            f"\n| {title}, seconds | plain | this project | ratio |\n| --- | ---: | ---: | ---: |"
-        )
+        rows = []
         for name, plain in results[0][title].items():
             ours = results[1][title][name]
             ratio = f"{plain / ours:.1f}" if ours else ""
-            print(f"| {name} | {plain:.{digits}f} | {ours:.{digits}f} | {ratio} |")
+            rows.append([name, f"{plain:.{digits}f}", f"{ours:.{digits}f}", ratio])
+        print_table([f"{title}, seconds", "plain", "this project", "ratio"], rows)
     for result in results:
         memory = [f"{name} {value:.1f}" for name, value in result["peak memory in GB"].items()]
         print(f"\n{result['recipe']['name']}: peak memory in GB: {', '.join(memory)}")
