@@ -40,7 +40,8 @@ from realfill.results import (
 from realfill.runs import check_output, choose_seed, is_finished, require_same
 from realfill.scene import Scene, load_scene
 from realfill.set_up import set_up
-from realfill.training import Training, TrainingSettings
+from realfill.settings import TrainingSettings
+from realfill.training import Training
 from realfill.validation import validate
 
 

@@ -1,6 +1,5 @@
 """The adaptation: LoRA on the UNet and the text encoder (RealFill, section 3.2)."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,37 +11,27 @@ from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 
 from realfill.errors import UserError
+from realfill.settings import TrainingSettings
 
-UNET_TARGETS = ("to_k", "to_q", "to_v", "to_out.0")
 TEXT_ENCODER_TARGETS = ("k_proj", "q_proj", "v_proj", "out_proj")
 
 
-@dataclass(frozen=True)
-class LoraSettings:
-    """Rank, alpha, dropout, the UNet's adapted modules by name, and the text encoder's part."""
-
-    rank: int = 8
-    alpha: int = 16
-    dropout: float = 0.1
-    target_modules: tuple[str, ...] = UNET_TARGETS
-    text_encoder: bool = True
-
-
-def add_lora(pipeline: StableDiffusionInpaintPipeline, settings: LoraSettings) -> None:
+def add_lora(pipeline: StableDiffusionInpaintPipeline, settings: TrainingSettings) -> None:
     """Freeze `pipeline` and add trainable fp32 LoRA layers to UNet and text encoder.
 
-    Raises `UserError` where the model has no modules of the names asked for.
+    The text encoder gets none where its learning rate is 0. Raises `UserError` where a model has
+    no modules of the names asked for.
     """
     for model in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
         model.requires_grad_(False)
-    targets_of = {pipeline.unet: settings.target_modules}
-    if settings.text_encoder:
+    targets_of = {pipeline.unet: settings.lora_target_modules}
+    if settings.text_encoder_learning_rate > 0:
         targets_of[pipeline.text_encoder] = TEXT_ENCODER_TARGETS
     for model, targets in targets_of.items():
         config = LoraConfig(
-            r=settings.rank,
-            lora_alpha=settings.alpha,
-            lora_dropout=settings.dropout,
+            r=settings.lora_rank,
+            lora_alpha=settings.lora_alpha,
+            lora_dropout=settings.lora_dropout,
             target_modules=list(targets),
         )
         try:

@@ -10,11 +10,12 @@ from realfill import training
 from realfill.devices import DTYPES
 from realfill.errors import UserError
 from realfill.four_bits import replace_linear_layers
-from realfill.lora import LoraSettings, add_lora
+from realfill.lora import add_lora
 from realfill.models import first_line
 from realfill.samples import upload_photos
 from realfill.scene import Scene
-from realfill.training import Training, TrainingSettings
+from realfill.settings import TrainingSettings
+from realfill.training import Training
 
 
 def set_up(
@@ -33,14 +34,7 @@ def set_up(
         pipeline.unet.enable_gradient_checkpointing()
         pipeline.text_encoder.gradient_checkpointing_enable()
     torch.manual_seed(settings.seed)  # the initial LoRA layers
-    lora = LoraSettings(
-        settings.lora_rank,
-        settings.lora_alpha,
-        settings.lora_dropout,
-        settings.lora_target_modules,
-        text_encoder=settings.text_encoder_learning_rate > 0,
-    )
-    add_lora(pipeline, lora)
+    add_lora(pipeline, settings)
     photos = upload_photos(scene, settings.resolution, accelerator.device)
     run_state = training.prepare(accelerator, pipeline, photos, settings)
     if arguments.offload_idle_models:

@@ -23,49 +23,17 @@ from realfill.checkpoints import (
 )
 from realfill.draws import DrawPool, EncodedDraws
 from realfill.errors import UserError
-from realfill.lora import UNET_TARGETS, trainable
+from realfill.lora import trainable
 from realfill.models import PROMPT
 from realfill.placement import upload
 from realfill.samples import TrainingPhotos
 from realfill.seeds import derive_seed
+from realfill.settings import TrainingSettings
 
 LOSS_READ_EVERY = 10
 """Steps between readings of the loss: reading makes the host wait for the device."""
 PROMPT_DROPPED = 0.1
 """Share of the samples that train with an empty prompt."""
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """All that decides the trained weights, beside the scene and the base; flags' names.
-
-    The defaults are the paper's recipe.
-    """
-
-    seed: int
-    resolution: int
-    mixed_precision: str
-    max_train_steps: int = 2000
-    train_batch_size: int = 16
-    gradient_accumulation_steps: int = 1
-    unet_learning_rate: float = 2e-4
-    text_encoder_learning_rate: float = 4e-5
-    lr_scheduler: str = "constant"
-    lr_warmup_steps: int = 100
-    lr_num_cycles: int = 1
-    lr_power: float = 1.0
-    use_8bit_adam: bool = False
-    use_4bit_base: bool = False
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.999
-    adam_weight_decay: float = 1e-2
-    adam_epsilon: float = 1e-8
-    max_grad_norm: float = 1.0
-    lora_rank: int = 8
-    lora_alpha: int = 16
-    lora_dropout: float = 0.1
-    lora_target_modules: tuple[str, ...] = UNET_TARGETS
-    latent_reuse: int = 8
 
 
 @dataclass

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from realfill.scene import load_scene, load_truth
-from realfill.training import TrainingSettings
+from realfill.settings import TrainingSettings
 from scripts.bench_scenes import run_script
 from scripts.scores import print_scores, score_folder
 

@@ -33,13 +33,14 @@ from realfill.blending import grow, resize, shrink_mask, working_size
 from realfill.devices import DTYPES, choose_precision, start_process
 from realfill.draws import encode
 from realfill.files import write_json
-from realfill.lora import LoraSettings, add_lora
+from realfill.lora import add_lora
 from realfill.models import load_base, native_resolution
 from realfill.results import library_versions
 from realfill.samples import draw_batch, upload_photos
 from realfill.sampling import default_batch_size, encode_known
 from realfill.scene import load_scene
-from realfill.training import Training, TrainingSettings
+from realfill.settings import TrainingSettings
+from realfill.training import Training
 from scripts.sd2_architecture import build_sd2
 from scripts.speed_report import PARTS, draw_bars, print_tables
 
@@ -145,7 +146,7 @@ def measure_training(
     settings = TrainingSettings(
         0, native_resolution(pipeline), precision, train_batch_size=arguments.batch_size
     )
-    add_lora(pipeline, LoraSettings())
+    add_lora(pipeline, settings)
     if arguments.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
     cpu = pipeline.device.type == "cpu"

@@ -6,8 +6,9 @@ import pytest
 import torch
 from diffusers import StableDiffusionInpaintPipeline
 
-from realfill.lora import UNET_TARGETS, LoraSettings, add_lora, save_lora, trainable
+from realfill.lora import add_lora, save_lora, trainable
 from realfill.models import load_base
+from realfill.settings import UNET_TARGETS, TrainingSettings
 
 
 @pytest.mark.parametrize("more", [(), ("conv1", "conv2"), ("proj_in", "ff.net.2")])
@@ -15,7 +16,9 @@ def test_what_was_trained_is_what_stock_diffusers_loads(
     base_folder: Path, tmp_path: Path, more: tuple[str, ...]
 ) -> None:
     trained = load_base(str(base_folder), torch.float32)
-    add_lora(trained, LoraSettings(4, 12, 0.5, UNET_TARGETS + more))
+    lora = {"lora_rank": 4, "lora_alpha": 12, "lora_dropout": 0.5}
+    targets = UNET_TARGETS + more
+    add_lora(trained, TrainingSettings(0, 64, "no", **lora, lora_target_modules=targets))
     layers = {**trainable(trained.unet), **trainable(trained.text_encoder)}
     with torch.no_grad():
         for value in layers.values():

@@ -12,11 +12,11 @@ from PIL import Image
 
 from realfill import training
 from realfill.devices import DTYPES, choose_precision
-from realfill.lora import LoraSettings, add_lora, trainable
+from realfill.lora import add_lora, trainable
 from realfill.samples import upload_photos
 from realfill.sampling import SamplingSettings, complete
 from realfill.scene import Scene
-from realfill.training import TrainingSettings
+from realfill.settings import TrainingSettings
 from scripts.sd2_architecture import build_sd2
 from tests.conftest import draw_photo
 
@@ -49,9 +49,9 @@ def test_one_step_of_training_and_of_sampling_at_512(tmp_path: Path) -> None:
     measured["peak memory after sampling (GB)"] = peak_gigabytes()
     assert image.size == photo.size
 
-    add_lora(pipeline, LoraSettings())
-    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
     options = TrainingSettings(0, 512, precision, max_train_steps=2, train_batch_size=1)
+    add_lora(pipeline, options)
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
     photos = upload_photos(scene, 512, device)
     run = training.prepare(accelerator, pipeline, photos, options)
     before = [value.detach().clone() for value in trainable(run.unet).values()]

@@ -1,6 +1,6 @@
 """The arithmetic of training: samples, loss, step seeds."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,12 +13,13 @@ from transformers import CLIPTokenizer
 
 from realfill import training
 from realfill.attention import attend_on_cpu
-from realfill.lora import LoraSettings, add_lora, trainable
+from realfill.lora import add_lora, trainable
 from realfill.models import PROMPT, load_base
 from realfill.samples import Batch, draw_batch, upload_photos
 from realfill.scene import load_scene
 from realfill.seeds import derive_seed
-from realfill.training import Training, TrainingSettings
+from realfill.settings import TrainingSettings
+from realfill.training import Training
 from tests.bases import make_base
 
 CPU = torch.device("cpu")
@@ -56,8 +57,7 @@ def make_training(
 ) -> tuple[Accelerator, Training]:
     torch.manual_seed(settings.seed)
     pipeline = load_base(str(base), torch.float32)
-    train_text = settings.text_encoder_learning_rate > 0
-    add_lora(pipeline, LoraSettings(dropout=0.0, text_encoder=train_text))
+    add_lora(pipeline, replace(settings, lora_dropout=0.0))
     accelerator = Accelerator(cpu=True, mixed_precision="no")
     photos = upload_photos(load_scene(scene), settings.resolution, CPU)
     return accelerator, training.prepare(accelerator, pipeline, photos, settings)
