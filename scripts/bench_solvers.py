@@ -14,7 +14,7 @@ from realfill.scene import load_scene, load_truth
 from scripts.bench_scenes import make_parser, run_script
 from scripts.scores import print_scores, score_folder
 
-SOLVERS = (("ddpm", 200), ("ddim", 50), ("dpm", 25), ("dpm", 12), ("dpm", 8), ("dpm", 4))
+SOLVERS = (("ddpm", 200), ("ddim", 50), *(("dpm", steps) for steps in (25, 20, 12, 8)))
 
 
 def complete(scene: Path, work: Path, solver: str, steps: int) -> Path:

@@ -29,7 +29,7 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 from torch import Tensor
 
 from realfill import training
-from realfill.blending import grow, resize, shrink_mask, working_size
+from realfill.blending import resize, working_size
 from realfill.devices import DTYPES, choose_precision, start_process
 from realfill.draws import encode
 from realfill.files import write_json
@@ -37,7 +37,7 @@ from realfill.lora import add_lora
 from realfill.models import load_base, native_resolution
 from realfill.results import library_versions
 from realfill.samples import draw_batch, upload_photos
-from realfill.sampling import default_batch_size, encode_known
+from realfill.sampling import SCHEDULERS, default_batch_size
 from realfill.scene import load_scene
 from realfill.settings import TrainingSettings
 from realfill.training import Training
@@ -58,8 +58,8 @@ class Recipe:
 
 
 RECIPES = (
-    Recipe("plain", True, 200, 1),
-    Recipe("this project", False, 25, TrainingSettings.latent_reuse),
+    Recipe("plain", True, SCHEDULERS["ddpm"][-1], 1),
+    Recipe("this project", False, SCHEDULERS["dpm"][-1], TrainingSettings.latent_reuse),
 )
 
 
@@ -206,7 +206,7 @@ def measure_sampling(
     scene = load_scene(arguments.scene)
     factor = pipeline.vae_scale_factor
     size = working_size(scene.target.size, native_resolution(pipeline), factor)
-    photo, hole = resize(scene.target, size), shrink_mask(grow(scene.mask), size)
+    pixels = pipeline.image_processor.preprocess(resize(scene.target, size))
     count = 1 if recipe.plain else default_batch_size(pipeline, size, COMPLETIONS)
     pipeline.vae.enable_slicing()
     unet, vae = pipeline.unet.eval(), pipeline.vae
@@ -216,14 +216,11 @@ def measure_sampling(
     tokens = training.tokenize(pipeline, ["a photo"] * count).to(unet.device)
     embeddings = pipeline.text_encoder(tokens)[0]
     latents = torch.randn(1, unet.config.out_channels, height, width, **place)
-
-    def encode_photo(completions: int) -> object:
-        return encode_known(pipeline, photo, hole, [0] * completions, 1.0)
-
+    pixels = pixels.to(vae.device, vae.dtype)
     served = 1 if recipe.plain else COMPLETIONS
     repeats = arguments.repeats
     seconds = {
-        "encoding": clock(lambda: encode_photo(served), 1) / served,
+        "encoding": clock(lambda: vae.encode(pixels), repeats) / served,
         "a solver step": clock(lambda: unet(inputs, 500, embeddings), repeats) / count,
         "decoding": clock(lambda: vae.decode(latents), repeats),
     }

@@ -75,13 +75,16 @@ def test_what_inference_leaves(trained: tuple[Path, Path], results: Path) -> Non
     assert settings["resolution"] == 64
 
 
+@pytest.mark.parametrize("strength", [1.0, 0.5])
 def test_stock_diffusers_gives_the_same_image_to_the_last_bit(
-    trained: tuple[Path, Path], base_folder: Path, results: Path
+    trained: tuple[Path, Path], base_folder: Path, results: Path, strength: float
 ) -> None:
     pipeline = StableDiffusionInpaintPipeline.from_pretrained(base_folder, dtype=torch.float32)
     pipeline.load_lora_weights(trained[1])
     pipeline.fuse_lora(components=["unet", "text_encoder"])
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
+        pipeline.scheduler.config, algorithm_type="sde-dpmsolver++"
+    )
     scene = load_scene(trained[0])
     size = (84, 64)
     image = pipeline(
@@ -90,7 +93,8 @@ def test_stock_diffusers_gives_the_same_image_to_the_last_bit(
         mask_image=shrink_mask(grow(scene.mask), size),
         width=size[0],
         height=size[1],
-        num_inference_steps=3,
+        num_inference_steps=int(3 / strength),
+        strength=strength,
         guidance_scale=1.0,
         generator=torch.Generator().manual_seed(5 + 2),
     ).images[0]
@@ -102,12 +106,28 @@ def test_stock_diffusers_gives_the_same_image_to_the_last_bit(
             scene.mask,
             [2],
             5,
-            SamplingSettings(64, num_inference_steps=3),
+            SamplingSettings(64, num_inference_steps=3, strength=strength),
             quiet=True,
         )
     )
     assert np.array_equal(blended, np.asarray(alone[0][1]))
-    assert np.abs(blended - pixels(results / "2.png")).max() <= 2, "sampled in a batch of four"
+    if strength == 1:
+        assert np.abs(blended - pixels(results / "2.png")).max() <= 2, "sampled in a batch of four"
+
+
+@pytest.mark.parametrize(("strength", "encodes"), [(1.0, 1), (0.5, 2)])
+def test_a_photo_is_encoded_once_for_all_completions(
+    base_folder: Path, scene_folder: Path, strength: float, encodes: int
+) -> None:
+    """Once without its hole and, where sampling starts from what the hole holds, once with it."""
+    pipeline, scene = load_base(str(base_folder), torch.float32), load_scene(scene_folder)
+    calls = []
+    pipeline.vae.encoder.register_forward_hook(lambda *_: calls.append(1))
+    settings = SamplingSettings(64, num_inference_steps=2, strength=strength)
+    images = list(complete(pipeline, scene.target, scene.mask, range(3), 0, settings, quiet=True))
+    assert len(images) == 3
+    assert len(calls) == encodes
+    assert "encode" not in vars(pipeline.vae), "it is as it was"
 
 
 def test_batch_size_and_processes_do_not_change_the_picture(
