@@ -1,7 +1,6 @@
 """`refill.py`, run as a user does, and killed in each of its stages."""
 
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -38,9 +37,8 @@ def test_two_rounds(
     scene_folder: Path,
     base_folder: Path,
     tmp_path: Path,
+    start: Callable[..., str],
     refuse: Callable[..., str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     flags, output = refill_flags(scene_folder, base_folder, tmp_path / "out"), tmp_path / "out"
     before = contents(scene_folder)
@@ -53,9 +51,7 @@ def test_two_rounds(
     assert len(made) == 2 * (3 + len(("best", "contact_sheet", "ranking")))
     assert list(grown.values())[2] == made["round-1/completions/best.png"]
     assert made["round-1/completions/0.png"] != made["round-2/completions/0.png"]
-    monkeypatch.setattr(sys, "argv", flags)
-    runpy.run_path(str(ROOT / "refill.py"), run_name="__main__")
-    assert capsys.readouterr().out.count("trained already") == 2
+    assert start(*flags).count("trained already") == 2
     assert completions(output) == made
     flags[flags.index("--target-count") + 1] = "2"
     assert "has 2 references already" in refuse(*flags)

@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from realfill.checkpoints import list_checkpoints
 from tests.bases import make_base
-from tests.conftest import ROOT, environment, launch, launch_two, start, train_flags, write_scene
+from tests.conftest import ROOT, environment, launch, launch_two, train_flags, write_scene
 
 LORA = "pytorch_lora_weights.safetensors"
 UP = ".lora_B."
@@ -100,7 +100,7 @@ def kill_at(flags: list[object], output: Path, checkpoint: str, delay: float) ->
 
 
 def test_killed_at_three_moments_and_resumed_it_ends_in_the_same_weights(
-    scene_folder: Path, base_folder: Path, tmp_path: Path
+    scene_folder: Path, base_folder: Path, tmp_path: Path, start
 ) -> None:
     def flags(output: Path) -> list[object]:
         common = ("--checkpointing_steps", 3, "--resume_from_checkpoint", "latest")
