@@ -4,10 +4,9 @@ python -m scripts.bench_peers --other_suite OTHER --base data/tiny-inpainting --
 
 OTHER holds a train_realfill.py and an infer.py that take the flags of eric15342335/realfill; the
 name of the base, the device and the size in its infer.py must have been set for this machine
-beforehand. Both get the same flags. Training runs for a few steps and for more, without
-validations, so that the time of a step is told apart from that of starting and saving. The whole
-scene has the validations that each has by default. Sampling begins, start-up being over, where the
-progress bar appears.
+beforehand. Both get the same flags, and training has the validations that each has by default. Both
+show progress bars: these tell when sampling begins, start-up being over, and what a training step
+takes before the first validation.
 """
 
 import argparse
@@ -25,10 +24,10 @@ from realfill.results import library_versions
 from scripts.bench_scenes import LAUNCH
 from scripts.scores import print_table
 
-FEW, MORE = 40, 140
-"""Steps of the two trainings that tell the time of a step; by the first, the pool is full."""
+FIRST, LAST = 40, 99
+"""The steps between which one is timed: by the first the pool is full, the 100th is validated."""
 OURS = Path()
-SAMPLING_BEGINS = re.compile(rb"sampling:|\b0/200\b")
+SAMPLING_BEGINS = r"sampling:|\b0/200\b"
 """The progress bars of this project and of the other."""
 
 
@@ -42,53 +41,51 @@ def parse_arguments() -> argparse.Namespace:
     add("--scene", type=Path, default=Path("data/yard"), help="(default: %(default)s)")
     add("--resolution", type=int, default=512, help="(default: %(default)s)")
     add("--batch_size", type=int, default=8, help="(default: %(default)s)")
-    add("--steps", type=int, default=300, help="training steps (default: %(default)s)")
+    add("--steps", type=int, default=300, help="training steps, over 100 (default: %(default)s)")
     add("--train_flags", nargs="*", default=[], help="more flags for both, without the dashes")
     add("--no_sampling", action="store_true", help="only train")
     add("--work_dir", type=Path, default=Path("work/bench-peers"), help="(default: %(default)s)")
     return parser.parse_args()
 
 
-def run(*command: object) -> dict[str, float]:
+def run(*command: object, moments: dict[str, str]) -> dict[str, float]:
     """Run a script with accelerate; return its seconds and the most gigabytes it has held.
 
-    "sampling" are the seconds since the first sign of sampling, 0 where there was none.
+    `moments` are expressions by name: the seconds until the script shows each are returned, too.
     """
-    began = None
+    seen: dict[str, float] = {}
     started = time.monotonic()
     process = subprocess.Popen([*LAUNCH, *map(str, command)], stderr=subprocess.PIPE)
     while said := os.read(process.stderr.fileno(), 2**16):
         sys.stderr.buffer.write(said)
-        if began is None and SAMPLING_BEGINS.search(said):
-            began = time.monotonic()
+        for name, expression in moments.items():
+            if name not in seen and re.search(expression.encode(), said):
+                seen[name] = time.monotonic() - started
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{command[0]} failed")
-    ended = time.monotonic()
-    return {
-        "seconds": ended - started,
-        "sampling": ended - (began or ended),
-        "gigabytes": usage.ru_maxrss / 2**20,
-    }
+    if missing := moments.keys() - seen:
+        raise SystemExit(f"{command[0]} has shown no {', '.join(missing)}")
+    seconds = time.monotonic() - started
+    return seen | {"seconds": seconds, "gigabytes": usage.ru_maxrss / 2**20}
 
 
-def train(
-    suite: Path, steps: int, validations: bool, arguments: argparse.Namespace
-) -> dict[str, float]:
-    """Train with the `suite`, anew, and keep the model in the work folder."""
+def train(suite: Path, arguments: argparse.Namespace) -> dict[str, float]:
+    """Train with the `suite`, anew, and keep the model in the work folder; add a step's seconds."""
     output = arguments.work_dir / suite.resolve().name
     shutil.rmtree(output, ignore_errors=True)
     base = arguments.base if suite == OURS else arguments.other_base or arguments.base
-    # The other one samples at its end, whatever is asked.
-    rare = () if validations else ("--validation_steps", 10**6, "--num_validation_images", 1)
-    return run(
+    steps = arguments.steps
+    seen = run(
         suite / "train_realfill.py",
         *("--pretrained_model_name_or_path", base, "--train_data_dir", arguments.scene),
         *("--output_dir", output, "--resolution", arguments.resolution, "--max_train_steps", steps),
         *("--train_batch_size", arguments.batch_size, "--pad_to_full_batch"),
-        *("--checkpointing_steps", 10**6, *rare),
+        *("--checkpointing_steps", 10**6),
         *(f"--{flag}" for flag in arguments.train_flags),
+        moments={"first": rf"\b{FIRST}/{steps}\b", "last": rf"\b{LAST}/{steps}\b"},
     )
+    return seen | {"step": (seen["last"] - seen["first"]) / (LAST - FIRST)}
 
 
 def sample(suite: Path, flags: list[object], arguments: argparse.Namespace) -> dict[str, float]:
@@ -100,22 +97,19 @@ def sample(suite: Path, flags: list[object], arguments: argparse.Namespace) -> d
         *(suite / "infer.py", "--model_path", arguments.work_dir / suite.resolve().name),
         *("--validation_image", target / "target.png", "--validation_mask", target / "mask.png"),
         *("--output_dir", results, "--seed", 0, *flags),
+        moments={"begun": SAMPLING_BEGINS},
     )
-
-
-def step_seconds(suite: Path, arguments: argparse.Namespace) -> float:
-    """Return the seconds of a training step, from two trainings of different length."""
-    few, more = (train(suite, steps, False, arguments)["seconds"] for steps in (FEW, MORE))
-    return (more - few) / (MORE - FEW)
 
 
 def main() -> None:
     """Run both in turn and print a Markdown table."""
     arguments = parse_arguments()
     suites = (arguments.other_suite, OURS)
-    rows = {"a training step": [step_seconds(suite, arguments) for suite in suites]}
-    trained = [train(suite, arguments.steps, True, arguments) for suite in suites]
-    rows[f"training, {arguments.steps} steps with validations"] = seconds_of(trained)
+    trained = [train(suite, arguments) for suite in suites]
+    rows = {
+        "a training step": [run["step"] for run in trained],
+        f"training, {arguments.steps} steps with validations": seconds_of(trained),
+    }
     memory = {"training": [run["gigabytes"] for run in trained]}
     if not arguments.no_sampling:
         theirs = sample(arguments.other_suite, [], arguments)
@@ -123,7 +117,9 @@ def main() -> None:
         default = sample(OURS, [], arguments)
         for name, ours in (("200 steps of DDPM", same), ("each one's default", default)):
             rows[f"16 completions, {name}"] = seconds_of([theirs, ours])
-            rows["... start-up apart, " + name] = [theirs["sampling"], ours["sampling"]]
+            rows["... start-up apart, " + name] = [
+                run["seconds"] - run["begun"] for run in (theirs, ours)
+            ]
         pairs = zip(trained, [theirs, default], strict=True)
         rows["the whole scene"] = [sum(seconds_of(pair)) for pair in pairs]
         memory["sampling"] = [theirs["gigabytes"], default["gigabytes"]]
