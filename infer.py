@@ -38,7 +38,7 @@ from realfill.models import (
 )
 from realfill.results import library_versions
 from realfill.runs import choose_seed
-from realfill.sampling import SCHEDULERS, SamplingSettings, complete
+from realfill.sampling import DEFAULT_STEPS, SCHEDULERS, SamplingSettings, complete
 from realfill.scene import Scene, load_scene, load_target, load_truth
 from realfill.seed_selection import rank_folder
 
@@ -66,7 +66,7 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
         default="dpm",
         help="ddpm is the paper's (default: %(default)s)",
     )
-    steps = ", ".join(f"{name} {steps}" for name, (_, _, steps) in SCHEDULERS.items())
+    steps = ", ".join(f"{name} {steps}" for name, steps in DEFAULT_STEPS.items())
     add("--num_inference_steps", type=int, help=f"steps of the scheduler (default: {steps})")
     add("--guidance_scale", type=float, default=1.0, help="1 is none (default: %(default)s)")
     add("--prompt", help=f"prompt (default: the one trained with, or {PROMPT!r})")
@@ -125,7 +125,7 @@ def settle(
     arguments: Namespace, record: dict[str, Any], previous: dict[str, Any], native: int
 ) -> tuple[SamplingSettings, int]:
     """Return the sampling settings and the seed: asked for, recorded, or the default."""
-    steps = arguments.num_inference_steps or SCHEDULERS[arguments.scheduler][-1]
+    steps = arguments.num_inference_steps or DEFAULT_STEPS[arguments.scheduler]
     settings = SamplingSettings(
         resolution=arguments.resolution or record.get("settings", {}).get("resolution") or native,
         scheduler=arguments.scheduler,

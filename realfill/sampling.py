@@ -1,9 +1,10 @@
 """Sampling completions with a diffusers inpainting pipeline."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from diffusers import (
@@ -23,15 +24,17 @@ from realfill.blending import composite, grow, resize, shrink_mask, working_size
 from realfill.memory import is_shortage
 from realfill.models import PROMPT
 
-SCHEDULERS: dict[str, tuple[type[SchedulerMixin], dict[str, str], int]] = {
-    "dpm": (DPMSolverMultistepScheduler, {"algorithm_type": "sde-dpmsolver++"}, 20),
-    "ddim": (DDIMScheduler, {}, 50),
-    "ddpm": (DDPMScheduler, {}, 200),
+SCHEDULERS: dict[str, Callable[..., SchedulerMixin]] = {
+    "dpm": partial(DPMSolverMultistepScheduler.from_config, algorithm_type="sde-dpmsolver++"),
+    "ddim": DDIMScheduler.from_config,
+    "ddpm": DDPMScheduler.from_config,
 }
-"""Name to class, options, and default number of steps; "ddpm" with 200 is the paper's.
+"""Name to what makes it from a base's schedule; "ddpm" is the paper's.
 
 Like it, "dpm" draws new noise in every step; without, completions fit their surroundings less.
 """
+
+DEFAULT_STEPS = {"dpm": 20, "ddim": 50, "ddpm": 200}
 
 CPU_LATENTS_AT_ONCE = 16384
 """Latent pixels in a batch on a CPU: more gains no speed there and only takes memory."""
@@ -71,10 +74,9 @@ def complete(
         return
     size = working_size(target.size, settings.resolution, pipeline.vae_scale_factor)
     photo, hole = resize(target, size), shrink_mask(grow(mask), size)
-    scheduler_class, options, default_steps = SCHEDULERS[settings.scheduler]
-    steps = settings.num_inference_steps or default_steps
+    steps = settings.num_inference_steps or DEFAULT_STEPS[settings.scheduler]
     trained_scheduler = pipeline.scheduler
-    pipeline.scheduler = scheduler_class.from_config(trained_scheduler.config, **options)
+    pipeline.scheduler = SCHEDULERS[settings.scheduler](trained_scheduler.config)
     sliced_before = pipeline.vae.use_slicing
     pipeline.vae.enable_slicing()
     batch_size = batch_size or default_batch_size(pipeline, size, len(indices))

@@ -37,7 +37,7 @@ from realfill.lora import add_lora
 from realfill.models import load_base, native_resolution
 from realfill.results import library_versions
 from realfill.samples import draw_batch, upload_photos
-from realfill.sampling import SCHEDULERS, default_batch_size
+from realfill.sampling import DEFAULT_STEPS, default_batch_size
 from realfill.scene import load_scene
 from realfill.settings import TrainingSettings
 from realfill.training import Training
@@ -58,8 +58,8 @@ class Recipe:
 
 
 RECIPES = (
-    Recipe("plain", True, SCHEDULERS["ddpm"][-1], 1),
-    Recipe("this project", False, SCHEDULERS["dpm"][-1], TrainingSettings.latent_reuse),
+    Recipe("plain", True, DEFAULT_STEPS["ddpm"], 1),
+    Recipe("this project", False, DEFAULT_STEPS["dpm"], TrainingSettings.latent_reuse),
 )
 
 
