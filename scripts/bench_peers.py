@@ -107,10 +107,10 @@ def main() -> None:
     suites = (arguments.other_suite, OURS)
     trained = [train(suite, arguments) for suite in suites]
     rows = {
-        "a training step": [run["step"] for run in trained],
+        "a training step": [each["step"] for each in trained],
         f"training, {arguments.steps} steps with validations": seconds_of(trained),
     }
-    memory = {"training": [run["gigabytes"] for run in trained]}
+    memory = {"training": [each["gigabytes"] for each in trained]}
     if not arguments.no_sampling:
         theirs = sample(arguments.other_suite, [], arguments)
         same = sample(OURS, ["--scheduler", "ddpm"], arguments)
@@ -118,7 +118,7 @@ def main() -> None:
         for name, ours in (("200 steps of DDPM", same), ("each one's default", default)):
             rows[f"16 completions, {name}"] = seconds_of([theirs, ours])
             rows["... start-up apart, " + name] = [
-                run["seconds"] - run["begun"] for run in (theirs, ours)
+                each["seconds"] - each["begun"] for each in (theirs, ours)
             ]
         pairs = zip(trained, [theirs, default], strict=True)
         rows["the whole scene"] = [sum(seconds_of(pair)) for pair in pairs]
@@ -135,7 +135,7 @@ def main() -> None:
 
 def seconds_of(runs: Iterable[dict[str, float]]) -> list[float]:
     """Return the seconds of each of `runs`, start-up included."""
-    return [run["seconds"] for run in runs]
+    return [each["seconds"] for each in runs]
 
 
 if __name__ == "__main__":
