@@ -15,6 +15,8 @@ from tests.bases import make_base
 
 ROOT = Path(__file__).parent.parent
 LAUNCH = ("accelerate", "launch", "--num_processes=1", "--num_machines=1", "--mixed_precision=no")
+RunScript = Callable[..., str]
+"""Runs the script of a name with the arguments that follow; returns what it printed."""
 
 
 def draw_photo(seed: int, width: int = 120, height: int = 90) -> Image.Image:
@@ -81,9 +83,7 @@ def run_script(command: list[str], variables: dict[str, str], timeout: float) ->
 
 
 @pytest.fixture
-def start(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., str]:
+def start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunScript:
     """Return a function that runs a script in this process and returns what it printed.
 
     The libraries are imported already, which saves each run several seconds.
@@ -100,7 +100,7 @@ def start(
 
 
 @pytest.fixture
-def refuse(start: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def refuse(start: RunScript, capsys: pytest.CaptureFixture[str]) -> RunScript:
     """Return a function that runs a script, expects exit code 2, and returns its one line."""
 
     def expect_refusal(script: str, *arguments: object) -> str:

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from tests.bases import make_base
-from tests.conftest import ROOT, draw_photo, environment, train_flags
+from tests.conftest import ROOT, RunScript, draw_photo, environment, train_flags
 from tests.test_scene import BAD_SCENES
 
 
 @pytest.mark.parametrize("fault", BAD_SCENES)
 def test_training_refuses_bad_scenes(
-    scene_folder: Path, base_folder: Path, tmp_path: Path, refuse, fault: str
+    scene_folder: Path, base_folder: Path, tmp_path: Path, refuse: RunScript, fault: str
 ) -> None:
     spoil, _ = BAD_SCENES[fault]
     spoil(scene_folder)
@@ -25,7 +25,7 @@ def test_training_refuses_bad_scenes(
     assert not (tmp_path / "output").exists()
 
 
-def test_a_scene_that_does_not_exist(tmp_path: Path, base_folder: Path, refuse) -> None:
+def test_a_scene_that_does_not_exist(tmp_path: Path, base_folder: Path, refuse: RunScript) -> None:
     complaint = refuse(*train_flags(tmp_path / "nowhere", base_folder, tmp_path / "output"))
     assert "nowhere: no such folder" in complaint
 
@@ -94,7 +94,9 @@ def test_a_hub_that_cannot_be_reached(scene_folder: Path, tmp_path: Path) -> Non
     assert "data/tiny-inpainting" in complaint
 
 
-def test_a_base_that_is_none(scene_folder: Path, base_folder: Path, tmp_path: Path, refuse) -> None:
+def test_a_base_that_is_none(
+    scene_folder: Path, base_folder: Path, tmp_path: Path, refuse: RunScript
+) -> None:
     output = tmp_path / "output"
     complaint = refuse(*train_flags(scene_folder, tmp_path / "missing", output))
     assert "missing: no such folder" in complaint
@@ -117,7 +119,7 @@ def infer_flags(scene: Path, model: object, output: Path) -> list[object]:
 
 @pytest.mark.parametrize("fault", BAD_SCENES)
 def test_inference_refuses_bad_scenes(
-    scene_folder: Path, base_folder: Path, tmp_path: Path, refuse, fault: str
+    scene_folder: Path, base_folder: Path, tmp_path: Path, refuse: RunScript, fault: str
 ) -> None:
     spoil, _ = BAD_SCENES[fault]
     spoil(scene_folder)
@@ -157,7 +159,7 @@ def test_inference_never_mixes_or_replaces_silently(
 
 @pytest.mark.parametrize("missing", ["image", "mask"])
 def test_inference_needs_photo_and_mask(
-    scene_folder: Path, base_folder: Path, refuse, missing: str
+    scene_folder: Path, base_folder: Path, refuse: RunScript, missing: str
 ) -> None:
     photo, mask = scene_folder / "target/target.png", scene_folder / "target/mask.png"
     (photo if missing == "image" else mask).unlink()

@@ -19,7 +19,7 @@ from scipy import stats
 from benchmark.analysis import bootstrap
 from benchmark.photos import upright_size
 from tests import metric_models
-from tests.conftest import ROOT, draw_photo, environment
+from tests.conftest import ROOT, RunScript, draw_photo, environment
 
 SIDE = 96
 REPORTS = (".txt", ".json", ".csv", ".html")
@@ -366,12 +366,12 @@ def test_model_metrics_in_one_run(results: Path) -> None:
         (["--num_images", "0"], "must be 1 or more"),
     ],
 )
-def test_mistakes(results: Path, refuse, flags: list[str], message: str) -> None:
+def test_mistakes(results: Path, refuse: RunScript, flags: list[str], message: str) -> None:
     assert message in refuse("benchmarks.py", *command(results)[2:], *flags)
     assert not (results.parent / "report.txt").exists()
 
 
-def test_a_damaged_cache_is_said(results: Path, refuse) -> None:
+def test_a_damaged_cache_is_said(results: Path, refuse: RunScript) -> None:
     (results.parent / "cache").mkdir()
     (results.parent / "cache" / "scores.sqlite").write_text("this is not a database " * 99)
     assert "scores.sqlite: cannot be used" in refuse("benchmarks.py", *command(results)[2:])

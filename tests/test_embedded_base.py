@@ -15,7 +15,7 @@ from safetensors import safe_open
 from realfill.errors import UserError
 from realfill.scene import load_scene, load_truth
 from scripts import train_tiny_base
-from tests.conftest import ROOT, draw_photo, environment, launch
+from tests.conftest import ROOT, RunScript, draw_photo, environment, launch
 
 BASE = ROOT / "data" / "tiny-inpainting"
 
@@ -52,7 +52,7 @@ def test_the_demo_scenes_are_whole(name: str) -> None:
     assert min(truth.size) == 512
 
 
-def test_the_demo_in_a_few_steps(tmp_path: Path, start) -> None:
+def test_the_demo_in_a_few_steps(tmp_path: Path, start: RunScript) -> None:
     flags = ("--train_data_dir", "data/yard", "--output_dir", tmp_path / "model")
     launch("train_realfill.py", "@data/demo.args", *flags, "--max_train_steps", 2)
     flags = ("--model_path", tmp_path / "model", "--scene", "data/yard", "--seed", 0)

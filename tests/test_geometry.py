@@ -15,7 +15,7 @@ from realfill.geometry.prefill import make_prefill
 from realfill.geometry.sweep import sweep
 from realfill.geometry.views import Intrinsics, View
 from realfill.scene import Scene, load_scene, load_truth
-from tests.conftest import ROOT
+from tests.conftest import ROOT, RunScript
 
 SIZE = (384, 288)
 FOCAL = 400.0
@@ -211,7 +211,7 @@ def test_values_spread_smoothly_from_where_they_are_known() -> None:
     assert (spread(ramp * known, known) - ramp).abs().max() < 0.15
 
 
-def test_only_shows_the_references_and_is_reused(tmp_path: Path, start) -> None:
+def test_only_shows_the_references_and_is_reused(tmp_path: Path, start: RunScript) -> None:
     flags = ("infer.py", "--geometry", "only", "--scene", "data/graf", "--output_dir", tmp_path)
     assert "1 of 1 references" in start(*flags)
     names = {"0.png", "prefill.png", "confidence.png", "cameras.json"}

@@ -17,7 +17,7 @@ from PIL import Image
 import infer
 from realfill.scene import load_scene, load_truth
 from scripts.bench_ranking import plant
-from tests.conftest import ROOT, draw_photo, launch, launch_two
+from tests.conftest import ROOT, RunScript, draw_photo, launch, launch_two
 
 SCRIPT = "loftr_ranking.py"
 
@@ -40,7 +40,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 
 @pytest.fixture
-def rank(start: Callable[..., str]) -> Callable[..., str]:
+def rank(start: RunScript) -> RunScript:
     """Return a function that ranks in this process and returns what was printed."""
     return partial(start, SCRIPT)
 
@@ -71,7 +71,7 @@ def test_the_seed_s_command(planted: Path) -> None:
         assert place["path"] == str(planted / place["filename"])
 
 
-def test_a_mask_or_a_scene_makes_it_geometric(planted: Path, rank: Callable[..., str]) -> None:
+def test_a_mask_or_a_scene_makes_it_geometric(planted: Path, rank: RunScript) -> None:
     flags = ("--source_dir", planted, "--rank_only")
     printed = rank(*flags, "--ref_dir", "data/graf/ref", "--mask", "data/graf/target/mask.png")
     assert "using SIFT" in printed, "auto, and no hub"
@@ -92,7 +92,7 @@ def test_a_mask_or_a_scene_makes_it_geometric(planted: Path, rank: Callable[...,
     assert 0 < read_ranking(planted)["ranking"][0]["score"] < first["score"]
 
 
-def test_processes_share_the_pairs(scene_folder: Path, tmp_path: Path, start) -> None:
+def test_processes_share_the_pairs(scene_folder: Path, tmp_path: Path, start: RunScript) -> None:
     folder = write_completions(tmp_path / "completions", scene_folder)
     flags = (SCRIPT, "--source_dir", folder, "--scene", scene_folder, "--rank_only")
     rankings = []
@@ -105,7 +105,7 @@ def test_processes_share_the_pairs(scene_folder: Path, tmp_path: Path, start) ->
 
 
 def test_a_run_that_finds_all_in_the_cache_does_not_wait_for_torch(
-    scene_folder: Path, tmp_path: Path, rank: Callable[..., str]
+    scene_folder: Path, tmp_path: Path, rank: RunScript
 ) -> None:
     folder = write_completions(tmp_path / "completions", scene_folder)
     flags = ["--source_dir", folder, "--scene", scene_folder, "--rank_only", "--matcher", "sift"]
@@ -115,9 +115,7 @@ def test_a_run_that_finds_all_in_the_cache_does_not_wait_for_torch(
     subprocess.run([sys.executable, "-c", script, *map(str, flags)], cwd=ROOT, check=True)
 
 
-def test_loftr_runs_with_local_weights(
-    scene_folder: Path, tmp_path: Path, rank: Callable[..., str]
-) -> None:
+def test_loftr_runs_with_local_weights(scene_folder: Path, tmp_path: Path, rank: RunScript) -> None:
     torch.manual_seed(0)
     model = LoFTR(pretrained=None)
     with torch.no_grad():  # so that random features are sure of what is nearly the same
@@ -141,7 +139,7 @@ def test_loftr_runs_with_local_weights(
     assert read_ranking(folder)["ranking"] != first["ranking"]
 
 
-def test_the_best_are_added_once(planted: Path, tmp_path: Path, rank: Callable[..., str]) -> None:
+def test_the_best_are_added_once(planted: Path, tmp_path: Path, rank: RunScript) -> None:
     references = tmp_path / "ref"
     references.mkdir()
     with Image.open(ROOT / "data/graf/ref/0.jpg") as photo:
@@ -223,7 +221,11 @@ class Bomb:
     ],
 )
 def test_what_cannot_be_ranked(
-    scene_folder: Path, tmp_path: Path, refuse, spoil: Callable[[Path, Path], None], message: str
+    scene_folder: Path,
+    tmp_path: Path,
+    refuse: RunScript,
+    spoil: Callable[[Path, Path], None],
+    message: str,
 ) -> None:
     folder = write_completions(tmp_path / "completions", scene_folder)
     spoil(scene_folder, folder)
@@ -233,7 +235,7 @@ def test_what_cannot_be_ranked(
 
 
 def test_loftr_weights_that_are_none(
-    scene_folder: Path, tmp_path: Path, refuse, monkeypatch: pytest.MonkeyPatch
+    scene_folder: Path, tmp_path: Path, refuse: RunScript, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_completions(tmp_path / "completions", scene_folder)
     flags = ("--source_dir", folder, "--scene", scene_folder, "--rank_only")
@@ -265,12 +267,12 @@ def test_loftr_weights_that_are_none(
     ],
 )
 def test_flags_that_are_missing(
-    planted: Path, refuse, flags: tuple[str, ...], message: str
+    planted: Path, refuse: RunScript, flags: tuple[str, ...], message: str
 ) -> None:
     assert message in refuse(SCRIPT, "--source_dir", planted, *flags)
 
 
-def test_inference_ranks_only_with_references(base_folder: Path, refuse) -> None:
+def test_inference_ranks_only_with_references(base_folder: Path, refuse: RunScript) -> None:
     target = ROOT / "data/graf/target"
     flags = ("--validation_image", target / "target.png", "--validation_mask", target / "mask.png")
     complaint = refuse("infer.py", "--model_path", base_folder, *flags, "--rank", "sift")

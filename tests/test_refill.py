@@ -5,12 +5,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, environment, launch
+from tests.conftest import ROOT, RunScript, environment, launch
 from tests.test_ranking_script import contents
 
 
@@ -37,8 +36,8 @@ def test_two_rounds(
     scene_folder: Path,
     base_folder: Path,
     tmp_path: Path,
-    start: Callable[..., str],
-    refuse: Callable[..., str],
+    start: RunScript,
+    refuse: RunScript,
 ) -> None:
     flags, output = refill_flags(scene_folder, base_folder, tmp_path / "out"), tmp_path / "out"
     before = contents(scene_folder)
