@@ -46,7 +46,7 @@ class SamplingSettings:
 
     resolution: int
     scheduler: str = "dpm"
-    num_inference_steps: int | None = None
+    num_inference_steps: int = DEFAULT_STEPS["dpm"]
     guidance_scale: float = 1.0
     prompt: str = PROMPT
     strength: float = 1.0
@@ -74,7 +74,6 @@ def complete(
         return
     size = working_size(target.size, settings.resolution, pipeline.vae_scale_factor)
     photo, hole = resize(target, size), shrink_mask(grow(mask), size)
-    steps = settings.num_inference_steps or DEFAULT_STEPS[settings.scheduler]
     trained_scheduler = pipeline.scheduler
     pipeline.scheduler = SCHEDULERS[settings.scheduler](trained_scheduler.config)
     sliced_before = pipeline.vae.use_slicing
@@ -82,7 +81,10 @@ def complete(
     batch_size = batch_size or default_batch_size(pipeline, size, len(indices))
     waiting = list(indices)
     progress = tqdm(
-        total=len(waiting) * steps, desc="sampling", unit="step", disable=quiet or not waiting
+        total=len(waiting) * settings.num_inference_steps,
+        desc="sampling",
+        unit="step",
+        disable=quiet or not waiting,
     )
     try:
         while waiting:
@@ -94,7 +96,6 @@ def complete(
                     photo,
                     hole,
                     [seed + index for index in batch],
-                    steps,
                     settings,
                     progress,
                 )
@@ -122,7 +123,6 @@ def sample(
     photo: Image.Image,
     hole: Image.Image,
     seeds: list[int],
-    steps: int,
     settings: SamplingSettings,
     progress: tqdm,
 ) -> list[Image.Image]:
@@ -140,7 +140,7 @@ def sample(
             mask_image=[hole] * len(seeds),
             width=photo.width,
             height=photo.height,
-            num_inference_steps=math.ceil(steps / settings.strength),
+            num_inference_steps=math.ceil(settings.num_inference_steps / settings.strength),
             strength=settings.strength,
             guidance_scale=settings.guidance_scale,
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
