@@ -12,13 +12,11 @@ import cv2
 import numpy as np
 
 from benchmark.baselines import fill_without_learning
-from benchmark.psnr import psnr_inside
-from benchmark.ssim import ssim_against
 from realfill.files import write_json
 from realfill.geometry.cameras import MINIMUM_MATCHES, match
-from realfill.scene import Scene, load_scene, load_truth
+from realfill.scene import Scene, load_scene
 from scripts.bench_scenes import make_parser, run_script
-from scripts.scores import describe, print_table, score_folder
+from scripts.scores import describe, print_table, score_folder, score_images
 
 SEEDS = (0, 100, 200)
 COLUMNS = ("mean colour", "Telea", "best homography", "only", "off", "auto")
@@ -41,14 +39,13 @@ def fill_by_homographies(scene: Scene) -> list[np.ndarray]:
 
 def bench_scene(folder: Path, work: Path) -> dict[str, list[list[float]]]:
     """Return (PSNR, SSIM) for each column: one pair, or one a seed."""
-    scene, truth = load_scene(folder), np.asarray(load_truth(folder))
-    hole = np.asarray(scene.mask) > 127
-    ssim = ssim_against(truth, hole)
+    scene = load_scene(folder)
+    target, hole = np.asarray(scene.target), np.asarray(scene.mask) > 127
     scores = {
-        name: [[psnr_inside(image, truth, hole), ssim(image)]]
-        for name, image in fill_without_learning(np.asarray(scene.target), hole).items()
+        name: score_images([image], folder)
+        for name, image in fill_without_learning(target, hole).items()
     }
-    warped = [[psnr_inside(i, truth, hole), ssim(i)] for i in fill_by_homographies(scene)]
+    warped = score_images(fill_by_homographies(scene), folder)
     scores["best homography"] = [max(warped)] if warped else []
     for mode in ("only", "off", "auto"):
         scores[mode] = []
@@ -57,7 +54,7 @@ def bench_scene(folder: Path, work: Path) -> dict[str, list[list[float]]]:
             given = ("--scene", folder, "--output_dir", output, "--geometry", mode)
             model = ("--model_path", work / scene.name / "model", "--seed", seed)
             run_script("infer.py", *given, *model)
-            scores[mode].append(score_folder(output, truth, hole))
+            scores[mode].append(score_folder(output, folder))
     return scores
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from realfill.scene import load_scene, load_truth
 from realfill.settings import TrainingSettings
 from scripts.bench_scenes import run_script
 from scripts.scores import print_scores, score_folder
@@ -47,12 +46,11 @@ def main() -> None:
     names = [scene.name for scene in arguments.scenes]
     scores = np.empty((len(names), len(REUSES), len(arguments.seeds), 2))
     for i, scene in enumerate(arguments.scenes):
-        truth, hole = np.asarray(load_truth(scene)), np.asarray(load_scene(scene).mask) > 127
         for j, reuse in enumerate(REUSES):
             for k, seed in enumerate(arguments.seeds):
                 folder = arguments.work_dir / f"{scene.name}-{seed}" / f"reuse-{reuse}"
                 completions = complete(scene, folder, reuse, seed)
-                scores[i, j, k] = score_folder(completions, truth, hole)
+                scores[i, j, k] = score_folder(completions, scene)
     print_scores(names, [f"used {reuse} times" for reuse in REUSES], scores)
 
 

@@ -14,13 +14,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from benchmark.baselines import fill_without_learning
-from benchmark.psnr import psnr_inside
 from realfill.files import write_json
-from realfill.scene import load_scene, load_truth
-from scripts.scores import print_table
+from realfill.scene import load_scene
+from scripts.scores import print_table, score_folder, score_images
 
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes=1"]
 LAUNCH += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
@@ -36,17 +34,9 @@ def run_script(*arguments: object) -> float:
     return time.monotonic() - started
 
 
-def psnr_of_each(folder: Path, truth: np.ndarray, hole: np.ndarray) -> list[float]:
-    """Return the PSNR inside the hole of each completion in `folder`."""
-    images = [np.asarray(Image.open(folder / f"{index}.png")) for index in range(16)]
-    return [psnr_inside(image, truth, hole) for image in images]
-
-
 def bench_scene(scene_folder: Path, work: Path, train_flags: list[str]) -> dict:
     """Train, sample with and without the adaptation, and score one scene."""
     scene = load_scene(scene_folder)
-    truth = np.asarray(load_truth(scene_folder))
-    hole, target = np.asarray(scene.mask) > 127, np.asarray(scene.target)
     folder = work / scene.name
     model = ("--model_path", folder / "model", "--scene", scene_folder, "--seed", 0)
     model += SAMPLING
@@ -63,13 +53,11 @@ def bench_scene(scene_folder: Path, work: Path, train_flags: list[str]) -> dict:
             "infer.py", *model, "--base_only", "--output_dir", folder / "base-only"
         ),
     }
-    scores = {
-        name: [psnr_inside(image, truth, hole)]
-        for name, image in fill_without_learning(target, hole).items()
-    }
-    scores["base only"] = psnr_of_each(folder / "base-only", truth, hole)
-    scores["fine-tuned"] = psnr_of_each(folder / "fine-tuned", truth, hole)
-    return {"psnr": scores, "seconds": seconds}
+    fills = fill_without_learning(np.asarray(scene.target), np.asarray(scene.mask) > 127)
+    scores = {name: score_images([image], scene_folder)[0] for name, image in fills.items()}
+    for name in ("base only", "fine-tuned"):
+        scores[name] = score_folder(folder / name.replace(" ", "-"), scene_folder)
+    return {"scores": scores, "seconds": seconds}
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
@@ -90,11 +78,11 @@ def main() -> None:
     for scene in arguments.scenes:
         results[scene.name] = bench_scene(scene, arguments.work_dir, arguments.train_flags)
         write_json(arguments.work_dir / "results.json", results)
-    means = np.array([[np.mean(r["psnr"][column]) for column in COLUMNS] for r in results.values()])
-    means = np.vstack([means, means.mean(axis=0)])
+    psnr = np.array([[r["scores"][column][0] for column in COLUMNS] for r in results.values()])
+    psnr = np.vstack([psnr, psnr.mean(axis=0)])
     rows = [
         [name, *row.tolist(), f"{row[3] - row[2]:+.2f}"]
-        for name, row in zip([*results, "**mean**"], means, strict=True)
+        for name, row in zip([*results, "**mean**"], psnr, strict=True)
     ]
     print_table(["scene", *COLUMNS, "gain"], rows)
     print(json.dumps({name: result["seconds"] for name, result in results.items()}))

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from realfill.scene import load_scene, load_truth
 from scripts.bench_scenes import make_parser, run_script
 from scripts.scores import print_scores, score_folder
 
@@ -31,11 +30,9 @@ def main() -> None:
     arguments = make_parser(__doc__.splitlines()[0]).parse_args()
     scores = np.empty((len(arguments.scenes), len(SOLVERS), 1, 2))
     for i, scene in enumerate(arguments.scenes):
-        truth, hole = np.asarray(load_truth(scene)), np.asarray(load_scene(scene).mask) > 127
         for j, solver in enumerate(SOLVERS):
-            scores[i, j, 0] = score_folder(
-                complete(scene, arguments.work_dir, *solver), truth, hole
-            )
+            completions = complete(scene, arguments.work_dir, *solver)
+            scores[i, j, 0] = score_folder(completions, scene)
     names = [scene.name for scene in arguments.scenes]
     print_scores(names, [f"{solver} {steps}" for solver, steps in SOLVERS], scores)
 

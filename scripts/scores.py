@@ -1,6 +1,6 @@
 """PSNR and SSIM of folders of completions, and tables of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,17 +8,20 @@ from PIL import Image
 
 from benchmark.psnr import psnr_inside
 from benchmark.ssim import ssim_against
+from realfill.scene import load_scene, load_truth
 
 
-def score_folder(folder: Path, truth: np.ndarray, hole: np.ndarray) -> list[float]:
-    """Return the mean PSNR in dB and SSIM inside `hole` of the completions in `folder`.
-
-    `truth` is uint8 `(H, W, 3)`, `hole` bool `(H, W)`.
-    """
+def score_images(images: Iterable[np.ndarray], scene: Path) -> list[list[float]]:
+    """Return the PSNR in dB and SSIM inside the hole of each uint8 `(H, W, 3)` image of `scene`."""
+    truth, hole = np.asarray(load_truth(scene)), np.asarray(load_scene(scene).mask) > 127
     ssim = ssim_against(truth, hole)
+    return [[psnr_inside(image, truth, hole), ssim(image)] for image in images]
+
+
+def score_folder(folder: Path, scene: Path) -> list[float]:
+    """Return the mean PSNR in dB and SSIM inside the hole of the completions in `folder`."""
     images = [np.asarray(Image.open(path)) for path in sorted(folder.glob("[0-9]*.png"))]
-    scores = [[psnr_inside(image, truth, hole), ssim(image)] for image in images]
-    return np.mean(scores, axis=0).tolist()
+    return np.mean(score_images(images, scene), axis=0).tolist()
 
 
 def print_table(header: list[str], rows: list[list]) -> None:

@@ -1,7 +1,6 @@
 """One step of training and one of sampling at SD-2-inpainting's real size (`make test-slow`)."""
 
 import json
-import resource
 import time
 from pathlib import Path
 
@@ -17,13 +16,9 @@ from realfill.samples import upload_photos
 from realfill.sampling import SamplingSettings, complete
 from realfill.scene import Scene
 from realfill.settings import TrainingSettings
+from scripts.bench_speed import peak_gigabytes
 from scripts.sd2_architecture import build_sd2
 from tests.conftest import draw_photo
-
-
-def peak_gigabytes() -> float:
-    """Return the most memory that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 @pytest.mark.slow
@@ -46,7 +41,7 @@ def test_one_step_of_training_and_of_sampling_at_512(tmp_path: Path) -> None:
     measured["sampling: one image, one step, encoding and decoding (s)"] = (
         time.perf_counter() - started
     )
-    measured["peak memory after sampling (GB)"] = peak_gigabytes()
+    measured["peak memory after sampling (GB)"] = peak_gigabytes(device)
     assert image.size == photo.size
 
     options = TrainingSettings(0, 512, precision, max_train_steps=2, train_batch_size=1)
@@ -59,7 +54,7 @@ def test_one_step_of_training_and_of_sampling_at_512(tmp_path: Path) -> None:
     started = time.perf_counter()
     loss = training.take_step(accelerator, run, options)
     measured["training: one step of batch 1 (s)"] = time.perf_counter() - started
-    measured["peak memory after training (GB)"] = peak_gigabytes()
+    measured["peak memory after training (GB)"] = peak_gigabytes(device)
     assert torch.isfinite(loss)
     moved = [
         not torch.equal(old, new)
