@@ -29,8 +29,6 @@ from scripts.scores import print_table
 
 SHIFTS, BLURS = (12, 24, 48), (4, 8)
 TIMED_SIZE, TIMED_COMPLETIONS, TIMED_REFERENCES = (768, 576), 16, 5
-IDENTICAL = 100.0
-"""dB, in place of infinity."""
 
 
 def plant(scene: Scene, truth: Image.Image, other: Image.Image) -> dict[str, Image.Image]:
@@ -70,12 +68,9 @@ def score(
 ) -> dict[str, float]:
     """Return each completion's PSNR inside the hole, in dB."""
     hole, pixels = np.asarray(scene.mask) > 127, np.asarray(truth)
-    with np.errstate(divide="ignore"):
-        psnr = {
-            name: psnr_inside(np.asarray(image), pixels, hole)
-            for name, image in completions.items()
-        }
-    return {name: min(value, IDENTICAL) for name, value in psnr.items()}
+    return {
+        name: psnr_inside(np.asarray(image), pixels, hole) for name, image in completions.items()
+    }
 
 
 def tau(ranking: Ranking, psnr: dict[str, float]) -> float:
