@@ -82,11 +82,6 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
     add("lr_num_cycles", "restarts of cosine_with_restarts")
     add("lr_power", "power of the polynomial schedule")
     add("latent_reuse", "uses of an encoded crop, on average; 1 encodes anew for every step")
-    add(
-        "timestep_bias",
-        "later: more of the noisy samples, which teach the layout (default: %(default)s)",
-        choices=("none", "later"),
-    )
     switch("use_8bit_adam", "8-bit AdamW from bitsandbytes: less memory")
     switch("use_4bit_base", "the frozen UNet's linear layers as NF4 from bitsandbytes")
     add("adam_beta1", "decay of AdamW's first moment")

@@ -37,4 +37,3 @@ class TrainingSettings:
     lora_dropout: float = 0.1
     lora_target_modules: tuple[str, ...] = UNET_TARGETS
     latent_reuse: int = 8
-    timestep_bias: str = "none"

@@ -48,7 +48,6 @@ class Training:
     noise_scheduler: DDPMScheduler
     optimizer: torch.optim.Optimizer
     lr_scheduler: LRScheduler
-    timestep_bias: str
     step: int = 0
 
     @cached_property
@@ -96,8 +95,8 @@ def prepare(
         settings.latent_reuse,
         (settings.seed, accelerator.process_index),
     )
-    scheduler, bias = make_noise_scheduler(pipeline), settings.timestep_bias
-    return Training(unet, text_encoder, tokens, pool, scheduler, optimizer, lr_scheduler, bias)
+    scheduler = make_noise_scheduler(pipeline)
+    return Training(unet, text_encoder, tokens, pool, scheduler, optimizer, lr_scheduler)
 
 
 def make_optimizer(
@@ -213,9 +212,8 @@ def diffusion_loss(training: Training, draws: EncodedDraws, generator: torch.Gen
     latents, conditions = encoded.float().unbind(1)
 
     noise = upload(torch.randn(latents.shape, generator=generator), device)
-    steps = training.noise_scheduler.config.num_train_timesteps
-    timesteps = draw_timesteps(count, steps, training.timestep_bias, generator)
-    timesteps = upload(timesteps, device)
+    last = training.noise_scheduler.config.num_train_timesteps
+    timesteps = upload(torch.randint(last, (count,), generator=generator), device)
     dropped = upload(torch.rand(count, generator=generator) < PROMPT_DROPPED, device)
     noisy = training.noise_scheduler.add_noise(latents, noise, timesteps)
 
@@ -229,16 +227,6 @@ def diffusion_loss(training: Training, draws: EncodedDraws, generator: torch.Gen
     if training.noise_scheduler.config.prediction_type == "v_prediction":
         truth = training.noise_scheduler.get_velocity(latents, noise, timesteps)
     return (draws.known * F.mse_loss(predicted.float(), truth, reduction="none")).mean()
-
-
-def draw_timesteps(count: int, steps: int, bias: str, generator: torch.Generator) -> Tensor:
-    """Draw `(count,)` timesteps below `steps`.
-
-    With a `bias` of "none" all are equally likely, as in the paper; with "later" each is the later
-    of two such draws, since the noisiest samples decide the layout of the hole.
-    """
-    draws = 2 if bias == "later" else 1
-    return torch.randint(steps, (draws, count), generator=generator).amax(0)
 
 
 def embed(training: Training) -> Tensor:

@@ -220,32 +220,6 @@ def test_a_tenth_of_the_prompts_are_dropped(scene_folder: Path, base_folder: Pat
     assert 15 < sum(dropped) < 53
 
 
-def test_a_bias_draws_later_timesteps_in_proportion() -> None:
-    for bias, expected in (("none", [0.25] * 4), ("later", [1 / 16, 3 / 16, 5 / 16, 7 / 16])):
-        timesteps = training.draw_timesteps(20000, 1000, bias, generator())
-        assert timesteps.shape == (20000,)
-        assert timesteps.min() >= 0
-        assert timesteps.max() == 999
-        quarters = torch.bincount(timesteps // 250) / 20000
-        assert quarters.tolist() == pytest.approx(expected, abs=0.015)
-
-
-@pytest.mark.parametrize("bias", ["none", "later"])
-def test_a_training_draws_its_timesteps_with_its_bias(
-    scene_folder: Path, base_folder: Path, bias: str
-) -> None:
-    settings = TrainingSettings(0, 64, "no", train_batch_size=8, timestep_bias=bias)
-    _, run = make_training(base_folder, scene_folder, settings)
-    seen: list[torch.Tensor] = []
-    run.unet.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
-    with torch.no_grad():
-        for moment in range(40):
-            draws = generator(moment)
-            training.diffusion_loss(run, run.pool.choose(0, draws), draws)
-    late = (torch.cat(seen) >= 500).float().mean()
-    assert late == pytest.approx({"none": 0.5, "later": 0.75}[bias], abs=0.1)
-
-
 @pytest.mark.parametrize("side", [8, 20])
 def test_attention_on_a_cpu_is_torch_s_own(side: int) -> None:
     torch.manual_seed(0)
