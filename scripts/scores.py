@@ -8,12 +8,13 @@ from PIL import Image
 
 from benchmark.psnr import psnr_inside
 from benchmark.ssim import ssim_against
-from realfill.scene import load_scene, load_truth
+from realfill.scene import find_image, load_truth, read_mask
 
 
 def score_images(images: Iterable[np.ndarray], scene: Path) -> list[list[float]]:
     """Return the PSNR in dB and SSIM inside the hole of each uint8 `(H, W, 3)` image of `scene`."""
-    truth, hole = np.asarray(load_truth(scene)), np.asarray(load_scene(scene).mask) > 127
+    truth = np.asarray(load_truth(scene))
+    hole = np.asarray(read_mask(find_image(scene / "target", "mask"))) > 127
     ssim = ssim_against(truth, hole)
     return [[psnr_inside(image, truth, hole), ssim(image)] for image in images]
 
