@@ -47,6 +47,7 @@ class SamplingSettings:
     resolution: int
     scheduler: str = "dpm"
     num_inference_steps: int = DEFAULT_STEPS["dpm"]
+    """The default goes with the default scheduler; with another, give its own too."""
     guidance_scale: float = 1.0
     prompt: str = PROMPT
     strength: float = 1.0
