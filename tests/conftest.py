@@ -16,7 +16,7 @@ from tests.bases import make_base
 ROOT = Path(__file__).parent.parent
 LAUNCH = ("accelerate", "launch", "--num_processes=1", "--num_machines=1", "--mixed_precision=no")
 RunScript = Callable[..., str]
-"""Runs the script of a name with the arguments that follow; returns what it printed."""
+"""Runs a script with the arguments given; returns what it printed."""
 
 
 def draw_photo(seed: int, width: int = 120, height: int = 90) -> Image.Image:
