@@ -1,55 +1,34 @@
-"""Sample completions of a photo with a trained model and blend them into it.
+"""Complete a photo from its references: geometry, then exemplars or a trained model.
 
+python infer.py --scene SCENE --output_dir RESULTS
 accelerate launch infer.py --model_path OUTPUT --scene SCENE --output_dir RESULTS
 """
 
-import shutil
 from argparse import Namespace
-from dataclasses import asdict, replace
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from accelerate import PartialState
-from diffusers import StableDiffusionInpaintPipeline
 from PIL import Image
 
-from realfill.blending import composite
 from realfill.command_line import make_parser, run
-from realfill.completions import (
-    BEST_FILE,
-    missing_completions,
-    read_completions,
-    remove_completions,
-)
-from realfill.contact_sheet import make_contact_sheet
-from realfill.devices import DTYPES, choose_precision, start_process
 from realfill.errors import UserError
-from realfill.files import appears_whole, require_writable, write_image, write_json
-from realfill.geometry.guidance import MODES, cached_prefill, guide
-from realfill.geometry.prefill import Prefill
-from realfill.matching import MATCHERS, choose_matcher
-from realfill.models import (
-    PROMPT,
-    RECORD_FILE,
-    fingerprint,
-    load_adapted,
-    native_resolution,
-    read_record,
-)
-from realfill.results import library_versions
-from realfill.runs import choose_seed
-from realfill.sampling import DEFAULT_STEPS, SCHEDULERS, SamplingSettings, complete
+from realfill.files import require_writable
 from realfill.scene import Scene, load_scene, load_target, load_truth
-from realfill.seed_selection import rank_folder
+from realfill.settings import DEFAULT_STEPS, FILLS, GEOMETRY_MODES, MATCHERS, PROMPT
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+    from realfill.completing import Filler
 
 
 def parse_arguments(argv: list[str] | None) -> Namespace:
     """Parse `argv`, or the command line."""
-    parser = make_parser("Sample completions of a photo with a trained model.")
+    parser = make_parser("Complete a photo from its references.")
     add = parser.add_argument
-    add("--model_path", help="what train_realfill.py left, or a base")
-    add("--scene", type=Path, help="scene folder: gives the photo and the mask")
-    add("--validation_image", type=Path, help="the photo, where no --scene is given")
+    add("--scene", type=Path, help="scene folder: gives the photo, the mask and the references")
+    add("--validation_image", type=Path, help="the photo, if no --scene is given")
     add("--validation_mask", type=Path, help="its mask: white = to fill")
     add(
         "--output_dir",
@@ -59,10 +38,41 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
     )
     add("--num_images", type=int, default=16, help="completions (default: %(default)s)")
     add("--seed", type=int, help="image i starts from seed + i (default: random, written down)")
+    add("--overwrite", action="store_true", help="replace completions made with other settings")
+    add(
+        "--geometry",
+        choices=GEOMETRY_MODES,
+        default="auto",
+        help="recover what the references show first; off: do not; only: one picture of that "
+        "alone (default: %(default)s)",
+    )
+    add(
+        "--fill",
+        choices=FILLS,
+        default="auto",
+        help="what fills the rest: a model's samples, pieces of the references, or nothing "
+        "(default: model if --model_path is given, else exemplar)",
+    )
+    add(
+        "--rank",
+        nargs="?",
+        choices=MATCHERS,
+        const="auto",
+        help="rank the completions with this matcher (auto: LoFTR if its weights can be had)",
+    )
+    add("--model_path", help="what train_realfill.py left, or a base")
+    add("--pretrained_model_name_or_path", help="the base, if the record does not name it")
+    add("--base_only", action="store_true", help="leave the adaptation out, for comparison")
+    add("--resolution", type=int, help="working short side (default: the one trained with)")
+    add(
+        "--mixed_precision",
+        choices=("no", "fp16", "bf16"),
+        help="default: the fastest safe one here",
+    )
     add("--batch_size", type=int, help="images at once (default: as many as fit)")
     add(
         "--scheduler",
-        choices=sorted(SCHEDULERS),
+        choices=sorted(DEFAULT_STEPS),
         default="dpm",
         help="ddpm is the paper's (default: %(default)s)",
     )
@@ -70,44 +80,41 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
     add("--num_inference_steps", type=int, help=f"steps of the scheduler (default: {steps})")
     add("--guidance_scale", type=float, default=1.0, help="1 is none (default: %(default)s)")
     add("--prompt", help=f"prompt (default: the one trained with, or {PROMPT!r})")
-    add("--resolution", type=int, help="working short side (default: the one trained with)")
     add(
-        "--mixed_precision",
-        choices=("no", "fp16", "bf16"),
-        help="default: the fastest safe one here",
-    )
-    add("--base_only", action="store_true", help="leave the adaptation out, for comparison")
-    add(
-        "--geometry",
-        choices=MODES,
-        default="auto",
-        help="fill what the references prove before sampling; off: plain RealFill; "
-        "only: no sampling, one picture, no model needed (default: %(default)s)",
-    )
-    add("--pretrained_model_name_or_path", help="the base, where the record does not name it")
-    add("--overwrite", action="store_true", help="replace completions made with other settings")
-    add(
-        "--rank",
-        nargs="?",
-        choices=MATCHERS,
-        const="auto",
-        help="rank the completions with this matcher (auto: LoFTR where its weights can be had)",
+        "--strength",
+        type=float,
+        help="sample from exemplars under this much noise, 0 to 1 (default: from noise alone)",
     )
     arguments = parser.parse_args(argv)
-    if arguments.rank and arguments.scene is None:
-        parser.error("--rank needs references: give --scene, or use loftr_ranking.py")
-    if arguments.scene is None and not (arguments.validation_image and arguments.validation_mask):
-        parser.error("give --scene, or --validation_image and --validation_mask")
-    if arguments.geometry == "only":
-        if arguments.scene is None:
-            parser.error("--geometry only needs --scene: it works from the references")
-        arguments.num_images = 1
-    elif arguments.model_path is None:
-        parser.error("--model_path is needed, except with --geometry only")
-    for name in ("num_images", "batch_size", "num_inference_steps", "resolution"):
-        if (getattr(arguments, name) or 1) < 1:
-            parser.error(f"--{name} must be 1 or more")
+    check = check_arguments(arguments)
+    if check:
+        parser.error(check)
     return arguments
+
+
+def check_arguments(arguments: Namespace) -> str | None:
+    """Settle what the flags leave open; return what is wrong with them, if anything is."""
+    if arguments.fill == "auto":
+        arguments.fill = "model" if arguments.model_path else "exemplar"
+    if arguments.geometry == "only":
+        arguments.fill = "none"
+    if arguments.fill == "none":
+        arguments.num_images = 1
+    if arguments.scene is None and not (arguments.validation_image and arguments.validation_mask):
+        return "give --scene, or --validation_image and --validation_mask"
+    if arguments.scene is None and (arguments.rank or arguments.fill == "none"):
+        return "--rank and --fill none need references: give --scene"
+    if arguments.fill == "none" and arguments.geometry == "off":
+        return "--fill none and --geometry off leave nothing to do"
+    if arguments.fill == "model" and arguments.model_path is None:
+        return "--fill model needs a --model_path"
+    if arguments.strength is not None and not 0 < arguments.strength < 1:
+        return "--strength must be above 0 and below 1"
+    for name in ("num_images", "batch_size", "num_inference_steps", "resolution"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            return f"--{name} must be 1 or more"
+    return None
 
 
 def read_photos(arguments: Namespace) -> tuple[Scene, Image.Image | None]:
@@ -121,157 +128,45 @@ def read_photos(arguments: Namespace) -> tuple[Scene, Image.Image | None]:
     return scene, load_truth(arguments.scene)
 
 
-def settle(
-    arguments: Namespace, record: dict[str, Any], previous: dict[str, Any], native: int
-) -> tuple[SamplingSettings, int]:
-    """Return the sampling settings and the seed: asked for, recorded, or the default."""
-    steps = arguments.num_inference_steps or DEFAULT_STEPS[arguments.scheduler]
-    settings = SamplingSettings(
-        resolution=arguments.resolution or record.get("settings", {}).get("resolution") or native,
-        scheduler=arguments.scheduler,
-        num_inference_steps=steps,
-        guidance_scale=arguments.guidance_scale,
-        prompt=record.get("prompt", PROMPT) if arguments.prompt is None else arguments.prompt,
-    )
-    return settings, choose_seed(arguments.seed, {} if arguments.overwrite else previous)
+def choose_filler(arguments: Namespace, state: "PartialState") -> "Filler":
+    """Return what fills the part of the hole that geometry leaves."""
+    from realfill.fillers import exemplar_filler, no_filler
+    from realfill.record import read_record
+    from realfill.runs import choose_seed
 
+    if arguments.fill == "none":
+        return no_filler(arguments.geometry)
+    previous = {} if arguments.overwrite else read_record(arguments.output_dir)
+    if arguments.fill == "exemplar":
+        return exemplar_filler(choose_seed(arguments.seed, previous))
+    from realfill.model_filler import ModelFlags, model_filler
 
-def load_model(
-    arguments: Namespace, state: PartialState
-) -> tuple[StableDiffusionInpaintPipeline, dict[str, Any], str]:
-    """Load the model onto the device; return it with its record and the precision."""
-    precision = choose_precision(state.device, arguments.mixed_precision)
-    state.print(
-        f"device {state.device.type}, {state.num_processes} process(es), precision {precision}"
-    )
-    pipeline, record = load_adapted(
-        arguments.model_path,
-        DTYPES[precision],
-        arguments.pretrained_model_name_or_path,
-        arguments.base_only,
-    )
-    return pipeline.to(state.device), record, precision
-
-
-def look_at_references(arguments: Namespace, scene: Scene, state: PartialState) -> Prefill | None:
-    """Return what the references prove of the hole, and say how much; None where not wanted."""
-    if arguments.geometry == "off" or not scene.references:
-        return None
-    with state.main_process_first():
-        prefill = cached_prefill(scene, arguments.output_dir, state.device)
-    state.print(f"geometry: {prefill.message}")
-    return prefill
-
-
-def begin_record(
-    arguments: Namespace, scene: Scene, settings: dict[str, Any], state: PartialState
-) -> list[int]:
-    """Return the completions to be made, after writing down in realfill.json how."""
-    folder, overwrite = arguments.output_dir, arguments.overwrite
-    missing = missing_completions(folder, arguments.num_images, settings, overwrite)
-    state.wait_for_everyone()
-    if state.is_main_process:
-        if overwrite:
-            remove_completions(folder)
-        record = {
-            "model_path": arguments.model_path,
-            "base_only": arguments.base_only,
-            "scene": scene.name,
-            "settings": settings,
-            "versions": library_versions(),
-        }
-        write_json(folder / RECORD_FILE, record)
-    return missing
-
-
-def sample_completions(arguments: Namespace, scene: Scene, state: PartialState) -> Prefill | None:
-    """Sample the completions that are missing in the output folder; return the prefill, if any."""
-    pipeline, record, precision = load_model(arguments, state)
-    previous = read_record(arguments.output_dir)
-    sampling, seed = settle(arguments, record, previous, native_resolution(pipeline))
-    settings = asdict(sampling) | {
-        "seed": seed,
-        "mixed_precision": precision,
-        "model": fingerprint(pipeline),
-        "photo": scene.digest(),
-        "geometry": arguments.geometry,
-    }
-    del settings["strength"]  # it follows from the photos
-    missing = begin_record(arguments, scene, settings, state)
-    prefill = look_at_references(arguments, scene, state)
-    guided, strength = guide(scene, prefill) if prefill else (scene, 1.0)
-    with state.split_between_processes(missing) as share:
-        for index, image in complete(
-            pipeline,
-            guided.target,
-            guided.mask,
-            share,
-            seed,
-            replace(sampling, strength=strength),
-            arguments.batch_size,
-            quiet=not state.is_main_process,
-        ):
-            write_image(arguments.output_dir / f"{index}.png", image)
-    return prefill
-
-
-def fill_without_sampling(arguments: Namespace, scene: Scene, state: PartialState) -> Prefill:
-    """Write the prefill as the only completion. Raises `UserError` where there is none."""
-    settings = {"photo": scene.digest(), "geometry": arguments.geometry}
-    folder, overwrite = arguments.output_dir, arguments.overwrite
-    missing_completions(folder, arguments.num_images, settings, overwrite)
-    prefill = look_at_references(arguments, scene, state)
-    if not prefill.confidence.getbbox():
-        raise UserError(f"--geometry only: {prefill.message}; use auto or off")
-    missing = begin_record(arguments, scene, settings, state)
-    if state.is_main_process and missing:
-        image = composite(prefill.image, scene.target, scene.mask)
-        write_image(arguments.output_dir / "0.png", image)
-    return prefill
+    flags = {field.name: getattr(arguments, field.name) for field in fields(ModelFlags)}
+    return model_filler(ModelFlags(**flags), previous, state)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Write 0.png, 1.png, …, realfill.json and contact_sheet.png; ranked, best.png too."""
+    """Write 0.png, 1.png, …, contact_sheet.png, provenance.png and realfill.json."""
     arguments = parse_arguments(argv)
     scene, truth = read_photos(arguments)
     require_writable(arguments.output_dir)
+    # These take seconds to import, and diffusers only the model needs.
+    from realfill.completing import Job, complete_scene
+    from realfill.devices import start_process
+
     state = start_process()
-    fill = fill_without_sampling if arguments.geometry == "only" else sample_completions
-    prefill = fill(arguments, scene, state)
-    state.wait_for_everyone()
-    best = rank(arguments, scene, state) if arguments.rank else None
-    if state.is_main_process:
-        write_contact_sheet(arguments, scene, truth, best, prefill)
-
-
-def rank(arguments: Namespace, scene: Scene, state: PartialState) -> str:
-    """Rank the completions, copy the best one to best.png, and return its label."""
-    ranked = rank_folder(
-        [arguments.output_dir / f"{index}.png" for index in range(arguments.num_images)],
-        scene.references,
-        scene.mask,
-        choose_matcher(arguments.rank),
-        reference_folder=arguments.scene / "ref",
+    job = Job(
+        scene,
+        truth,
+        arguments.output_dir,
+        arguments.num_images,
+        arguments.geometry,
+        arguments.overwrite,
+        arguments.rank,
+        arguments.scene and arguments.scene / "ref",
+        {"model_path": arguments.model_path, "base_only": arguments.base_only},
     )
-    if state.is_main_process:
-        with appears_whole(arguments.output_dir / BEST_FILE) as temporary:
-            shutil.copyfile(ranked[0], temporary)
-        print(f"best: {ranked[0].name}, copied to {arguments.output_dir / BEST_FILE}")
-    return ranked[0].stem
-
-
-def write_contact_sheet(
-    arguments: Namespace,
-    scene: Scene,
-    truth: Image.Image | None,
-    best: str | None,
-    prefill: Prefill | None,
-) -> None:
-    """Draw contact_sheet.png from the completions in the output folder."""
-    completions = read_completions(arguments.output_dir, arguments.num_images)
-    path = arguments.output_dir / "contact_sheet.png"
-    write_image(path, make_contact_sheet(scene, completions, truth, best, prefill))
-    print(f"wrote {len(completions)} completions; look at {path}")
+    complete_scene(job, choose_filler(arguments, state), state)
 
 
 if __name__ == "__main__":

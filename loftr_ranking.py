@@ -11,7 +11,7 @@ from PIL import Image
 from realfill.command_line import is_main_process, make_parser, run
 from realfill.errors import UserError
 from realfill.files import require_writable
-from realfill.matching import MATCHERS, choose_matcher
+from realfill.matching import choose_matcher
 from realfill.ranking import COUNTS
 from realfill.scene import find_image, load_references, load_target
 from realfill.seed_selection import (
@@ -21,6 +21,7 @@ from realfill.seed_selection import (
     find_copies,
     rank_folder,
 )
+from realfill.settings import MATCHERS
 
 
 def parse_arguments() -> Namespace:

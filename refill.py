@@ -20,9 +20,9 @@ from realfill.contact_sheet import make_rounds_sheet
 from realfill.devices import start_process
 from realfill.errors import UserError
 from realfill.files import appears_whole, require_writable, write_image
-from realfill.matching import MATCHERS
 from realfill.scene import load_scene, load_truth, read_photo
 from realfill.seed_selection import RANKING_FILE, add_best, photos_in
+from realfill.settings import MATCHERS
 
 
 def parse_arguments() -> Namespace:

@@ -24,23 +24,16 @@ from realfill.memory import choose_savings, explain_shortage
 from realfill.models import (
     DEFAULT_BASE,
     LORA_FILE,
-    PROMPT,
     fingerprint,
     load_base,
     native_resolution,
-    read_record,
 )
-from realfill.results import (
-    check_hub,
-    library_versions,
-    push_to_hub,
-    save_merged,
-    write_results,
-)
+from realfill.record import library_versions, read_record
+from realfill.results import check_hub, push_to_hub, save_merged, write_results
 from realfill.runs import check_output, choose_seed, is_finished, require_same
 from realfill.scene import Scene, load_scene
 from realfill.set_up import set_up
-from realfill.settings import TrainingSettings
+from realfill.settings import PROMPT, TrainingSettings
 from realfill.training import Training
 from realfill.validation import validate
 

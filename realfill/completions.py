@@ -6,10 +6,13 @@ from typing import Any
 from PIL import Image
 
 from realfill.errors import UserError
-from realfill.models import read_record
+from realfill.record import read_record
 from realfill.seed_selection import RANKING_FILE, SHEET_FILE
 
 BEST_FILE = "best.png"
+PROVENANCE_FILE = "provenance.png"
+PROVENANCE_FOLDER = "provenance"
+"""Of completions that differ in it; the best one's is copied to provenance.png."""
 
 
 def missing_completions(
@@ -37,8 +40,10 @@ def missing_completions(
 def remove_completions(folder: Path) -> None:
     """Remove the completions in `folder` and their ranking, so that no old one passes for new."""
     for path in folder.glob("*.png"):
-        if path.stem.isdigit() or path.name in (BEST_FILE, SHEET_FILE):
+        if path.stem.isdigit() or path.name in (BEST_FILE, SHEET_FILE, PROVENANCE_FILE):
             path.unlink()
+    for path in (folder / PROVENANCE_FOLDER).glob("*.png"):
+        path.unlink()
     (folder / RANKING_FILE).unlink(missing_ok=True)
 
 

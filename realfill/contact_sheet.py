@@ -25,11 +25,13 @@ def make_contact_sheet(
     truth: Image.Image | None,
     best: str | None = None,
     prefill: "Prefill | None" = None,
+    provenance: tuple[str, Image.Image] | None = None,
 ) -> Image.Image:
     """Draw the references, the target with its hole, the truth, and the labelled completions.
 
     The completion `best` is framed. With a prefill, what the references show of the hole and how
-    sure that is stand beside them. Returns an RGB picture of at most 1600 x 1000 pixels.
+    sure that is stand beside them; with a provenance, in words and drawn, where the best one's
+    pixels come from. Returns an RGB picture of at most 1600 x 1000 pixels.
     """
     width, height = SHEET
     sheet = Image.new("RGB", SHEET, BACKGROUND)
@@ -39,6 +41,8 @@ def make_contact_sheet(
     counts = f"{count} reference{'s' * (count > 1)}" if count else "no references given"
     draw.text((SIDE_COLUMN + 2 * GAP, 18), f"{len(completions)} completions", INK, font(18))
     draw.text((SIDE_COLUMN + 190, 18), f"from {counts}", FAINT, font(18))
+    if provenance is not None:
+        draw.text((SIDE_COLUMN + 330, 18), f"The hole is {provenance[0]}.", FAINT, font(18))
 
     wanted = [("target, hole marked", mark_hole(scene.target, scene.mask))]
     if truth is not None:
@@ -46,6 +50,8 @@ def make_contact_sheet(
     if prefill is not None and prefill.confidence.getbbox():
         wanted.append(("from the references alone", prefill.image))
         wanted.append(("confidence", prefill.confidence.convert("RGB")))
+    if provenance is not None:
+        wanted.append(("where it comes from", provenance[1].convert("RGB")))
     references = [(f"reference {name}", image) for name, image in scene.references.items()]
     share = min(len(wanted), 3) / 4
     split = HEADING + round((height - HEADING) * share) + CAPTION

@@ -16,7 +16,6 @@ from realfill.files import appears_whole
 from realfill.matchers.base import Matcher, Matches
 from realfill.matchers.sift import Sift
 
-MATCHERS = ("auto", "loftr", "sift")
 LONG_SIDE, MULTIPLE = 840, 8
 """Photos are matched with their long side at this many pixels or fewer, as LoFTR was trained."""
 CACHE = ".matches"

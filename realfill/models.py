@@ -1,7 +1,6 @@
 """Loading models: a base, and what training made of it. Weights are safetensors only."""
 
 import hashlib
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,12 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer, CLIPTextModel
 
 from realfill.errors import UserError
+from realfill.record import RECORD_FILE, read_record
 
 DEFAULT_BASE = "sd2-community/stable-diffusion-2-inpainting"
 MOVED = {"stabilityai/stable-diffusion-2-inpainting": DEFAULT_BASE}
 EMBEDDED_BASE = Path("data/tiny-inpainting")
 LORA_FILE = "pytorch_lora_weights.safetensors"
-RECORD_FILE = "realfill.json"
-PROMPT = "a photo of sks"
-"""The fixed prompt of RealFill (section 3.2), built on a rare token."""
 
 
 def resolve_base(name: str) -> str:
@@ -129,17 +126,6 @@ def fingerprint(pipeline: StableDiffusionInpaintPipeline) -> str:
             digest.update(f"{name}{tuple(tensor.shape)}".encode())
             digest.update(sample.numpy().tobytes())
     return digest.hexdigest()
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """Read the `realfill.json` of `folder`, or return an empty record where there is none."""
-    path = folder / RECORD_FILE
-    if not path.is_file():
-        return {}
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}); delete it or make the folder anew") from None
 
 
 def load_adapted(

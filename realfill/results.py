@@ -3,7 +3,6 @@
 import os
 import shutil
 import tempfile
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,8 @@ from huggingface_hub import HfApi
 from realfill.errors import UserError
 from realfill.files import write_json
 from realfill.lora import save_lora
-from realfill.models import LORA_FILE, RECORD_FILE, first_line, load_base, load_lora
-
-LIBRARIES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors")
-
-
-def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that decide what comes out."""
-    versions = {}
-    for name in LIBRARIES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "unknown"
-    return versions
+from realfill.models import LORA_FILE, first_line, load_base, load_lora
+from realfill.record import RECORD_FILE
 
 
 def write_results(

@@ -10,7 +10,8 @@ from accelerate.utils import broadcast_object_list
 from realfill.checkpoints import find_checkpoint, remove_partial_writes
 from realfill.errors import UserError
 from realfill.files import require_writable
-from realfill.models import LORA_FILE, read_record
+from realfill.models import LORA_FILE
+from realfill.record import read_record
 
 
 def check_output(output_dir: Path, resume: str | None) -> Path | None:
@@ -31,8 +32,9 @@ def choose_seed(requested: int | None, record: dict[str, Any]) -> int:
     """Return the seed asked for, the recorded one, or a new one that all processes share."""
     if requested is not None:
         return requested
-    if record:
-        return record["settings"]["seed"]
+    recorded = record.get("settings", {}).get("seed")
+    if recorded is not None:
+        return recorded
     return broadcast_object_list([secrets.randbelow(2**31)])[0]
 
 

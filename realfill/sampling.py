@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -22,7 +21,7 @@ from tqdm import tqdm
 
 from realfill.blending import composite, grow, resize, shrink_mask, working_size
 from realfill.memory import is_shortage
-from realfill.models import PROMPT
+from realfill.settings import SamplingSettings
 
 SCHEDULERS: dict[str, Callable[..., SchedulerMixin]] = {
     "dpm": partial(DPMSolverMultistepScheduler.from_config, algorithm_type="sde-dpmsolver++"),
@@ -34,24 +33,8 @@ SCHEDULERS: dict[str, Callable[..., SchedulerMixin]] = {
 Like it, "dpm" draws new noise in every step; without, completions fit their surroundings less.
 """
 
-DEFAULT_STEPS = {"dpm": 20, "ddim": 50, "ddpm": 200}
-
 CPU_LATENTS_AT_ONCE = 16384
 """Latent pixels in a batch on a CPU: more gains no speed there and only takes memory."""
-
-
-@dataclass(frozen=True)
-class SamplingSettings:
-    """What decides a completion, beside the model, the photo and the noise."""
-
-    resolution: int
-    scheduler: str = "dpm"
-    num_inference_steps: int = DEFAULT_STEPS["dpm"]
-    """The default goes with the default scheduler; with another, give its own too."""
-    guidance_scale: float = 1.0
-    prompt: str = PROMPT
-    strength: float = 1.0
-    """Share of the noise schedule to go through: under 1 starts from what the hole holds."""
 
 
 def complete(

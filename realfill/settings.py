@@ -1,4 +1,4 @@
-"""What decides a training, beside the scene and the base."""
+"""Training and sampling hyperparameters."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ UNET_TARGETS = ("to_k", "to_q", "to_v", "to_out.0")
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """All that decides the trained weights, beside the scene and the base; flags' names.
+    """All that decides the trained weights, besides the scene and the base; flags' names.
 
     The defaults are the paper's recipe.
     """
@@ -37,3 +37,26 @@ class TrainingSettings:
     lora_dropout: float = 0.1
     lora_target_modules: tuple[str, ...] = UNET_TARGETS
     latent_reuse: int = 8
+
+
+FILLS = ("auto", "model", "exemplar", "none")
+GEOMETRY_MODES = ("auto", "off", "only")
+MATCHERS = ("auto", "loftr", "sift")
+DEFAULT_STEPS = {"dpm": 20, "ddim": 50, "ddpm": 200}
+"""Steps by scheduler; "ddpm" is the paper's."""
+PROMPT = "a photo of sks"
+"""The fixed prompt of RealFill (section 3.2), built on a rare token."""
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """What decides a completion, besides the model, the photo and the noise."""
+
+    resolution: int
+    scheduler: str = "dpm"
+    num_inference_steps: int = DEFAULT_STEPS["dpm"]
+    """The default goes with the default scheduler; with another, give its own too."""
+    guidance_scale: float = 1.0
+    prompt: str = PROMPT
+    strength: float = 1.0
+    """Share of the noise schedule to go through: under 1 starts from what the hole holds."""

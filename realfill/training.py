@@ -24,11 +24,10 @@ from realfill.checkpoints import (
 from realfill.draws import DrawPool, EncodedDraws
 from realfill.errors import UserError
 from realfill.lora import trainable
-from realfill.models import PROMPT
 from realfill.placement import upload
 from realfill.samples import TrainingPhotos
 from realfill.seeds import derive_seed
-from realfill.settings import TrainingSettings
+from realfill.settings import PROMPT, TrainingSettings
 
 LOSS_READ_EVERY = 10
 """Steps between readings of the loss: reading makes the host wait for the device."""

@@ -5,8 +5,9 @@ from accelerate import Accelerator
 from diffusers import StableDiffusionInpaintPipeline
 
 from realfill.placement import brought_to
-from realfill.sampling import SamplingSettings, complete
+from realfill.sampling import complete
 from realfill.scene import Scene
+from realfill.settings import SamplingSettings
 
 
 def validate(

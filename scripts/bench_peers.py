@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from realfill.files import write_json
-from realfill.results import library_versions
+from realfill.record import library_versions
 from scripts.bench_scenes import LAUNCH
 from scripts.scores import print_table
 

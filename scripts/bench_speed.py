@@ -35,11 +35,11 @@ from realfill.draws import encode
 from realfill.files import write_json
 from realfill.lora import add_lora
 from realfill.models import load_base, native_resolution
-from realfill.results import library_versions
+from realfill.record import library_versions
 from realfill.samples import draw_batch, upload_photos
-from realfill.sampling import DEFAULT_STEPS, default_batch_size
+from realfill.sampling import default_batch_size
 from realfill.scene import load_scene
-from realfill.settings import TrainingSettings
+from realfill.settings import DEFAULT_STEPS, TrainingSettings
 from realfill.training import Training
 from scripts.sd2_architecture import build_sd2
 from scripts.speed_report import PARTS, draw_bars, print_tables

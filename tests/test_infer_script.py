@@ -13,8 +13,9 @@ from PIL import Image
 import infer as infer_script
 from realfill.blending import composite, feather, grow, resize, shrink_mask
 from realfill.models import fingerprint, load_adapted, load_base
-from realfill.sampling import SamplingSettings, complete
+from realfill.sampling import complete
 from realfill.scene import load_scene
+from realfill.settings import SamplingSettings
 from tests.conftest import draw_photo, launch, launch_two
 
 

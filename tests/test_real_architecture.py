@@ -13,9 +13,9 @@ from realfill import training
 from realfill.devices import DTYPES, choose_precision
 from realfill.lora import add_lora, trainable
 from realfill.samples import upload_photos
-from realfill.sampling import SamplingSettings, complete
+from realfill.sampling import complete
 from realfill.scene import Scene
-from realfill.settings import TrainingSettings
+from realfill.settings import SamplingSettings, TrainingSettings
 from scripts.bench_speed import peak_gigabytes
 from scripts.sd2_architecture import build_sd2
 from tests.conftest import draw_photo

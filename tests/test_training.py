@@ -14,11 +14,11 @@ from transformers import CLIPTokenizer
 from realfill import training
 from realfill.attention import attend_on_cpu
 from realfill.lora import add_lora, trainable
-from realfill.models import PROMPT, load_base
+from realfill.models import load_base
 from realfill.samples import Batch, draw_batch, upload_photos
 from realfill.scene import load_scene
 from realfill.seeds import derive_seed
-from realfill.settings import TrainingSettings
+from realfill.settings import PROMPT, TrainingSettings
 from realfill.training import Training
 from tests.bases import make_base
 

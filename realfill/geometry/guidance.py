@@ -14,7 +14,6 @@ from realfill.geometry.cameras import find_cameras
 from realfill.geometry.prefill import CONFIDENT, Prefill, empty_prefill, make_prefill
 from realfill.scene import Scene, read_photo
 
-MODES = ("auto", "off", "only")
 RECORD = "cameras.json"
 METHOD_VERSION = 1
 """To be raised when the same photos would give another prefill, so that none is reused."""

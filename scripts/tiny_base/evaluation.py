@@ -17,7 +17,8 @@ from tqdm import tqdm
 from realfill.contact_sheet import mark_hole
 from realfill.devices import DTYPES, choose_precision
 from realfill.models import load_base
-from realfill.sampling import SamplingSettings, complete
+from realfill.sampling import complete
+from realfill.settings import SamplingSettings
 from scripts.tiny_base.photos import SIZE, STORED_SIZE, read_photo
 
 SAMPLES = 4

@@ -1,0 +1,1 @@
+"""Filling a hole with pieces of the references: no model, no training, any laptop."""

@@ -1,0 +1,166 @@
+"""Pieces: which source each pixel of the hole is copied from, so that the pieces are few and large.
+
+The layout gives colours and no sources. So its patches are looked up among the sources; the
+offsets that come up most often become labels (He and Sun, 2012); and each pixel gets the label
+whose surroundings look most like the layout's, with a price on every change of label.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from realfill.exemplars.panels import Canvas
+from realfill.seams import box_around
+
+RADIUS = 4
+"""Of the surroundings that are compared, in pixels of the layout."""
+MOST_LOOKED_UP = 2000
+"""Patches of the layout that are looked up."""
+LABELS = 128
+"""Offsets that compete."""
+MOST_ERROR = 0.04
+"""Squared colour difference, of 1, beyond which a pixel counts no worse."""
+CHANGE = 0.012
+"""Price of a change of label between neighbours, in squared colour differences."""
+FORBIDDEN = 1.0
+"""Cost of a label that leads to where nothing may be copied."""
+RING = 6
+"""Width of the ring inside the hole that its known surroundings judge, in pixels of the layout."""
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The sources of the hole's pixels, and how well they fit."""
+
+    labels: np.ndarray
+    """int32 `(h, w)`, at the layout's scale; -1 outside the hole."""
+    offsets: np.ndarray
+    """int `(K, 2)`: y, x from a pixel with this label to its source on the canvas."""
+    cost: float
+    """Mean squared colour difference, of 1, of the sources' surroundings to the layout's."""
+    ring: float
+    """The same near the hole's edge, where the surroundings are known."""
+
+
+def cut_pieces(canvas: Canvas, hole: np.ndarray, layout: np.ndarray) -> Pieces:
+    """Return the pieces of the canvas that make up `layout`; see `make_layout`."""
+    height, width = hole.shape
+    pixels = torch.tensor(canvas.pixels).permute(2, 0, 1).float() / 255
+    pixels[:, :height, :width] = torch.tensor(layout).permute(2, 0, 1).float() / 255
+    usable = canvas.usable.copy()
+    usable[:height, :width] &= ~hole
+    offsets = common_offsets(pixels, usable, hole)
+    box = even_box(hole)
+    costs = label_costs(pixels, torch.from_numpy(usable), box, offsets)
+    inner = F.max_pool2d(torch.from_numpy(hole)[box][None].float(), 2)[0] > 0
+    settled = settle(torch.where(inner, costs, 0.0))
+    fit = costs.gather(0, settled[None])[0]
+    labels = np.full(hole.shape, -1, np.int32)
+    labels[box] = settled.repeat_interleave(2, 0).repeat_interleave(2, 1).numpy()
+    labels[~hole] = -1
+    depth = cv2.distanceTransform(np.pad(hole.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    shallow = (depth > 0) & (depth <= RING)
+    ring = F.max_pool2d(torch.from_numpy(shallow)[box][None].float(), 2)[0] > 0
+    return Pieces(labels, offsets.numpy(), float(fit[inner].mean()), float(fit[ring].mean()))
+
+
+def even_box(hole: np.ndarray) -> tuple[slice, slice]:
+    """Return the box around the hole and its surroundings, with sides of even length."""
+    rows, columns = (
+        slice(part.start, part.stop - (part.stop - part.start) % 2)
+        for part in box_around(hole, 2 * RADIUS + 1)
+    )
+    return rows, columns
+
+
+def common_offsets(pixels: Tensor, usable: np.ndarray, hole: np.ndarray) -> Tensor:
+    """Return the offsets `(K, 2)` that the hole's patches most often have to their likest source.
+
+    `pixels` is the canvas with the layout in it, `(3, H, W)` in [0, 1]; `usable` is bool `(H, W)`.
+    """
+    whole = cv2.erode(usable.astype(np.uint8), np.ones((2 * RADIUS + 1,) * 2))
+    sources = torch.from_numpy(whole if whole.any() else usable).nonzero()
+    places = torch.from_numpy(hole).nonzero()
+    places = places[:: max(1, len(places) // MOST_LOOKED_UP)]
+    described = describe(pixels)
+    wanted = described[:, places[:, 0], places[:, 1]].T
+    every_other = sources[(sources % 2 == 0).all(1)] if len(sources) > 1000 else sources
+    candidates = described[:, every_other[:, 0], every_other[:, 1]]
+    lengths = candidates.square().sum(0)
+    nearest = torch.cat(
+        [torch.addmm(lengths, chunk, candidates, alpha=-2).argmin(1) for chunk in wanted.split(64)]
+    )
+    found = nudge(described, usable, wanted, every_other[nearest])
+    offsets, counts = (found - places).unique(dim=0, return_counts=True)
+    return offsets[counts.argsort(descending=True, stable=True)[:LABELS]]
+
+
+def nudge(described: Tensor, usable: np.ndarray, wanted: Tensor, found: Tensor) -> Tensor:
+    """Return the sources `found`, `(N, 2)`, moved by a pixel if that is nearer to `(N, 27)`."""
+    limits = torch.tensor(usable.shape) - 1
+    allowed = torch.from_numpy(usable)
+    near = torch.stack([found + torch.tensor([y, x]) for y in (0, -1, 1) for x in (0, -1, 1)])
+    near = torch.minimum(near.clamp_min(0), limits)
+    distances = (described[:, near[..., 0], near[..., 1]].permute(1, 2, 0) - wanted).square().sum(2)
+    distances[~allowed[near[..., 0], near[..., 1]]] = torch.inf
+    return near[distances.argmin(0), torch.arange(len(found))]
+
+
+def describe(pixels: Tensor) -> Tensor:
+    """Return the colours around each pixel of `(3, H, W)`: nine means of 3 x 3, `(27, H, W)`."""
+    height, width = pixels.shape[1:]
+    means = F.avg_pool2d(F.pad(pixels[None], (4,) * 4, mode="replicate"), 3, 1)[0]
+    return torch.cat(
+        [means[:, y : y + height, x : x + width] for y in (0, 3, 6) for x in (0, 3, 6)]
+    )
+
+
+def label_costs(
+    pixels: Tensor, usable: Tensor, box: tuple[slice, slice], offsets: Tensor
+) -> Tensor:
+    """Return the cost of each label in the `box` at half the size, `(K, h / 2, w / 2)`."""
+    height, width = usable.shape
+    here = pixels[(slice(None), *box)]
+    costs = []
+    for y, x in offsets.tolist():
+        # The part of the box whose source is on the canvas.
+        top, left = max(0, -y - box[0].start), max(0, -x - box[1].start)
+        bottom = min(here.shape[1], height - y - box[0].start)
+        right = min(here.shape[2], width - x - box[1].start)
+        rows = slice(box[0].start + y + top, box[0].start + y + bottom)
+        columns = slice(box[1].start + x + left, box[1].start + x + right)
+        error = torch.full(here.shape[1:], MOST_ERROR)
+        there = torch.zeros(here.shape[1:])
+        part = (slice(top, bottom), slice(left, right))
+        there[part] = usable[rows, columns].float()
+        difference = (pixels[:, rows, columns] - here[(slice(None), *part)]).square_().mean(0)
+        error[part] = torch.where(there[part] > 0, difference, MOST_ERROR).clamp_max_(MOST_ERROR)
+        half = F.avg_pool2d(torch.stack([error, there])[:, None], 2)
+        mean = F.avg_pool2d(half[:1], RADIUS + 1, 1, RADIUS // 2, count_include_pad=False)
+        costs.append(torch.where(half[1, 0] > 0.99, mean[0, 0], FORBIDDEN))
+    return torch.stack(costs)
+
+
+def settle(costs: Tensor) -> Tensor:
+    """Return the labels `(h, w)` for costs `(K, h, w)`, with a price on every change of label.
+
+    Semi-global matching (Hirschmüller, 2008), for labels without an order: the cheapest ways that
+    end in each label are added up along four directions.
+    """
+    total = torch.zeros_like(costs)
+    for axis, reverse in ((1, False), (1, True), (2, False), (2, True)):
+        lines = costs.movedim(axis, 0)
+        if reverse:
+            lines = lines.flip(0)
+        paths = torch.empty_like(lines)
+        path = paths[0] = lines[0]
+        for row in range(1, len(lines)):
+            best = path.amin(0, keepdim=True)
+            path = lines[row] + (path - best).clamp_max(CHANGE)
+            paths[row] = path
+        total += (paths.flip(0) if reverse else paths).movedim(0, axis)
+    return total.argmin(0)

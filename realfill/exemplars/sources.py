@@ -1,0 +1,147 @@
+"""Which references pieces are copied from, and in which set-ups they are offered."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from realfill.exemplars.alignment import (
+    aligned_panel,
+    find_transforms,
+    in_target_tone,
+    scaled_panel,
+    to_tensor,
+)
+from realfill.exemplars.panels import Panel
+from realfill.exemplars.pieces import describe
+from realfill.provenance import GEOMETRY, TARGET
+from realfill.scene import Scene
+
+MOST_REFERENCES = 6
+"""References on one canvas: with more, each would be too small to tell its detail."""
+RING_SIDE = 160
+"""Height in pixels at which references are compared with the ring around the hole."""
+RING = (5, 16)
+"""Nearest and farthest distance to the hole of the ring that is compared, in those pixels."""
+EXPLAINS = 0.95
+"""A reference explains the ring if it is nearer to it than this times the rest of the target."""
+SIZES = ((5, 0.4, 1.0), (4, 0.25, 1.0), (7, 0.4, 1.0), (4, 0.25, 0.8), (5, 0.4, 1.25))
+"""Patch radius, megapixels of the canvas and scale of unaligned references, in turn."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A reference that shows the place."""
+
+    name: str
+    photo: np.ndarray
+    """uint8 `(H, W, 3)`."""
+    toned: np.ndarray
+    """The same in the target's tone, if it could be fitted."""
+    transforms: dict[str, np.ndarray]
+    """From the target, `(3, 3)`, by kind; see `find_transforms`."""
+    strangeness: float
+    """Distance of the ring to its likest patches, over their distance to the rest of the target."""
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """One way to offer the sources."""
+
+    name: str
+    panels: list[Panel]
+    patch: int
+    megapixels: float
+
+
+def find_sources(scene: Scene) -> list[Source]:
+    """Return the references that can be believed to show the place, the best first.
+
+    One is believed if enough matches agree on how it lies, or if its patches explain the known
+    ring around the hole better than the rest of the target does.
+    """
+    target, hole = np.asarray(scene.target), np.asarray(scene.mask) > 127
+    sources = []
+    for name, reference in scene.references.items():
+        photo = np.asarray(reference)
+        transforms = find_transforms(scene.target, scene.mask, reference)
+        strangeness = compare_ring(target, hole, photo)
+        if transforms or strangeness < EXPLAINS:
+            kind = next((kind for kind in ("homography", "similarity") if kind in transforms), None)
+            toned = in_target_tone(photo, transforms[kind], target, hole) if kind else photo
+            sources.append(Source(name, photo, toned, transforms, strangeness))
+    return sorted(sources, key=lambda source: source.strangeness)
+
+
+def compare_ring(target: np.ndarray, hole: np.ndarray, photo: np.ndarray) -> float:
+    """Return how much farther the ring's patches are from `photo`'s than from the target's own.
+
+    Squared colour distances to the nearest patch, summed over the ring; infinite if there is no
+    ring, and zero if there is no other part of the target to compare with.
+    """
+    small, described = describe_small(target)
+    mask = cv2.resize(hole.astype(np.float32), small, interpolation=cv2.INTER_AREA) > 0
+    outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
+    ring = (outside > RING[0]) & (outside <= RING[1])
+    rest = outside > RING[1] + 10
+    if not ring.any():
+        return float("inf")
+    wanted = described[:, torch.from_numpy(ring)].T
+    if rest.sum() < 100:
+        return 0.0
+    own = nearest_distances(wanted, described[:, torch.from_numpy(rest)]).sum()
+    other = nearest_distances(wanted, describe_small(photo)[1].flatten(1)).sum()
+    return float(other / own.clamp_min(1e-9))
+
+
+def describe_small(photo: np.ndarray) -> tuple[tuple[int, int], Tensor]:
+    """Return a size with a height of 160 px, and the patches of `photo` there, `(27, h, w)`."""
+    size = (max(1, round(photo.shape[1] * RING_SIDE / photo.shape[0])), RING_SIDE)
+    return size, describe(to_tensor(cv2.resize(photo, size, interpolation=cv2.INTER_AREA)))
+
+
+def nearest_distances(wanted: Tensor, candidates: Tensor) -> Tensor:
+    """Return the squared distance of each of `(N, 27)` to the nearest of `(27, M)`."""
+    lengths = candidates.square().sum(0)
+    nearest = [
+        torch.addmm(lengths, chunk, candidates, alpha=-2).amin(1) for chunk in wanted.split(256)
+    ]
+    return (torch.cat(nearest) + wanted.square().sum(1)).clamp_min(0)
+
+
+def set_ups(
+    scene: Scene, sources: list[Source], doubtful: Panel | None, index: int
+) -> Iterator[SetUp]:
+    """Yield the set-ups that compete for completion `index`: the alignments of one choice.
+
+    The choice is of references, patch size and scale. `doubtful` is a panel of what geometry is
+    not sure of.
+    """
+    sources = sources[:MOST_REFERENCES]
+    subsets = [sources] if len(sources) < 2 else [sources, *([source] for source in sources)]
+    subset = subsets[index % len(subsets)]
+    patch, megapixels, scale = SIZES[(index // len(subsets) + index) % len(SIZES)]
+    hole = np.asarray(scene.mask) > 127
+    size = scene.target.size
+    own = [Panel(TARGET, np.asarray(scene.target), np.eye(3), size, ~hole)]
+    own += [doubtful] if doubtful else []
+    for kind in ("as they are", "similarity", "homography"):
+        if kind != "as they are" and not any(kind in source.transforms for source in subset):
+            continue
+        panels = own.copy()
+        for source in subset:
+            matrix = source.transforms.get(kind)
+            panels.append(
+                scaled_panel(source.name, source.toned, size, scale)
+                if matrix is None
+                else aligned_panel(source.name, source.toned, matrix, size)
+            )
+        yield SetUp(kind, panels, patch, megapixels)
+
+
+def doubtful_panel(photo: np.ndarray, seen: np.ndarray) -> Panel:
+    """Return a panel of what geometry shows but is not sure of: `seen`, bool `(H, W)`."""
+    return Panel(GEOMETRY, photo, np.eye(3), seen.shape[::-1], seen)
