@@ -1,5 +1,6 @@
 """Sizes, feathered masks and composites: plain image arithmetic, with no model in it."""
 
+import numpy as np
 from PIL import Image, ImageFilter
 
 FEATHER_SIDE = 512
@@ -24,7 +25,9 @@ def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 def shrink_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Resize a mask (L, 0 or 255) so that any pixel that a hole touches is hole."""
-    return mask.resize(size, Image.Resampling.BOX).point(lambda value: 255 if value > 0 else 0)
+    # In floats: rounded to whole numbers, a speck in a large photo would vanish.
+    share = np.asarray(mask.convert("F").resize(size, Image.Resampling.BOX))
+    return Image.fromarray(np.where(share > 0, 255, 0).astype(np.uint8))
 
 
 def feather_radius(size: tuple[int, int]) -> int:

@@ -10,10 +10,12 @@ import numpy as np
 from accelerate import PartialState
 from PIL import Image
 
+from realfill.blending import shrink_mask
 from realfill.completions import (
     BEST_FILE,
     PROVENANCE_FILE,
     PROVENANCE_FOLDER,
+    identical_completions,
     missing_completions,
     read_completions,
     remove_completions,
@@ -182,7 +184,8 @@ def rank_by_judge(job: Job, record: dict[str, Any]) -> str:
     """Write the ranking file of completions from exemplars and return the best one's label."""
     images = read_completions(job.output_dir, job.num_images)
     misfits = {label: record["completions"][label]["misfit"] for label in images}
-    hole = np.asarray(job.scene.mask) > 127
+    size = next(iter(images.values())).size
+    hole = np.asarray(shrink_mask(job.scene.mask, size)) > 0
     judged = judge({label: np.asarray(image) for label, image in images.items()}, misfits, hole)
     metadata = {
         "source_directory": str(job.output_dir.resolve()),
@@ -220,7 +223,8 @@ def finish(job: Job, filler: Filler, rest: Rest, record: dict[str, Any], best: s
         write_image(folder / PROVENANCE_FILE, provenance.draw())
     record["provenance"] = shares
     write_json(folder / RECORD_FILE, record)
-    say_which_are_identical(completions)
+    for names in identical_completions(folder, job.num_images):
+        print(f"identical: {', '.join(names)}")
     with Image.open(folder / PROVENANCE_FILE) as drawn:
         sheet = make_contact_sheet(
             job.scene, completions, job.truth, best, rest.prefill, (describe(shares), drawn)
@@ -228,13 +232,3 @@ def finish(job: Job, filler: Filler, rest: Rest, record: dict[str, Any], best: s
     write_image(folder / "contact_sheet.png", sheet)
     print(f"the hole is {describe(shares)}")
     print(f"wrote {len(completions)} completions; look at {folder / 'contact_sheet.png'}")
-
-
-def say_which_are_identical(completions: dict[str, Image.Image]) -> None:
-    """Print which completions are the same picture."""
-    labels: dict[bytes, list[str]] = {}
-    for label, image in completions.items():
-        labels.setdefault(image.tobytes(), []).append(label)
-    for same in labels.values():
-        if len(same) > 1:
-            print(f"identical: {', '.join(f'{label}.png' for label in same)}")

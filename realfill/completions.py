@@ -6,6 +6,7 @@ from typing import Any
 from PIL import Image
 
 from realfill.errors import UserError
+from realfill.files import file_hash
 from realfill.record import read_record
 from realfill.seed_selection import RANKING_FILE, SHEET_FILE
 
@@ -47,10 +48,27 @@ def remove_completions(folder: Path) -> None:
     (folder / RANKING_FILE).unlink(missing_ok=True)
 
 
+LONG_SIDE = 1600
+"""Pixels of the longer side to which completions are reduced to be compared and shown."""
+
+
 def read_completions(folder: Path, count: int) -> dict[str, Image.Image]:
-    """Return the first `count` completions in `folder` as RGB, by their number."""
+    """Return the first `count` completions in `folder` as RGB, by their number.
+
+    They are reduced to a longer side of 1,600 px: sixteen large photos would fill the memory.
+    """
     completions = {}
     for index in range(count):
         with Image.open(folder / f"{index}.png") as image:
+            image.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.BOX)
             completions[str(index)] = image.convert("RGB")
     return completions
+
+
+def identical_completions(folder: Path, count: int) -> list[list[str]]:
+    """Return the groups of files among the first `count` completions that are byte for byte one."""
+    groups: dict[str, list[str]] = {}
+    for index in range(count):
+        path = folder / f"{index}.png"
+        groups.setdefault(file_hash(path), []).append(path.name)
+    return [names for names in groups.values() if len(names) > 1]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from realfill.exemplars.panels import Panel, draw
 from realfill.geometry.cameras import match
-from realfill.geometry.colours import apply_tone, fit_tone
+from realfill.geometry.colours import fit_tone
 
 FEWEST = 12
 """Matches that must agree before a similarity is believed; twice as many for a homography."""
@@ -56,17 +56,25 @@ def is_mild(matrix: np.ndarray, size: tuple[int, int]) -> bool:
 
 
 def scaled_panel(
-    name: str, photo: np.ndarray, target_size: tuple[int, int], scale: float = 1.0
+    name: str,
+    photo: np.ndarray,
+    tone: np.ndarray | None,
+    target_size: tuple[int, int],
+    scale: float = 1.0,
 ) -> Panel:
     """Return the photo as it is, `scale` times as high as the target."""
     step = photo.shape[0] / (target_size[1] * scale)
     width, height = (max(1, round(side / step)) for side in photo.shape[1::-1])
     to_photo = np.diag([photo.shape[1] / width, photo.shape[0] / height, 1])
-    return Panel(name, photo, to_photo, (width, height))
+    return Panel(name, photo, to_photo, (width, height), tone=tone)
 
 
 def aligned_panel(
-    name: str, photo: np.ndarray, matrix: np.ndarray, target_size: tuple[int, int]
+    name: str,
+    photo: np.ndarray,
+    tone: np.ndarray | None,
+    matrix: np.ndarray,
+    target_size: tuple[int, int],
 ) -> Panel:
     """Return the photo as `matrix` (target to photo) brings it to the target's view.
 
@@ -81,24 +89,24 @@ def aligned_panel(
     first = first.round()
     width, height = np.maximum(16, last - first).round().astype(int).tolist()
     shift = np.array([[1, 0, first[0]], [0, 1, first[1]], [0, 0, 1]])
-    return Panel(name, photo, matrix @ shift, (width, height))
+    return Panel(name, photo, matrix @ shift, (width, height), tone=tone)
 
 
-def in_target_tone(
+def find_tone(
     photo: np.ndarray, matrix: np.ndarray, target: np.ndarray, hole: np.ndarray
 ) -> np.ndarray:
-    """Return the photo in the target's tone, fitted where `matrix` says that both look.
+    """Return the curve `(7, 3)` that brings `photo` to the tone of the target; see `fit_tone`.
 
-    All are uint8 `(H, W, 3)`; `hole` is the target's, bool `(H, W)`.
+    It is fitted where `matrix` (target to photo) says that both show the same. The photos are
+    uint8 `(H, W, 3)`; `hole` is the target's, bool `(H, W)`.
     """
     scale = min(1.0, TONE_SIDE / max(hole.shape))
     warped, inside = draw(Panel("", photo, matrix, hole.shape[::-1]), scale)
     size = inside.shape[::-1]
     known = cv2.resize(hole.astype(np.float32), size, interpolation=cv2.INTER_AREA) == 0
     small = cv2.resize(target, size, interpolation=cv2.INTER_AREA)
-    curve = fit_tone(to_tensor(warped), to_tensor(small), torch.from_numpy(known & inside))
-    toned = apply_tone(to_tensor(photo), curve)
-    return (toned * 255).round().byte().permute(1, 2, 0).numpy()
+    both = torch.from_numpy(known & inside)
+    return fit_tone(to_tensor(warped), to_tensor(small), both).numpy()
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:

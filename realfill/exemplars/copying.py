@@ -38,7 +38,8 @@ def copy_pieces(
             places = np.stack([x, y + top], 1)
             on_canvas = (places + 0.5) * step + pieces.offsets[labels[y + top, x]][:, ::-1]
             there = np.c_[(on_canvas - corner) * scale, np.ones(len(places))] @ to_photo.T
-            picture[y + top, x] = sample(photo, there[:, :2] / there[:, 2:] - 0.5)
+            copied = sample(photo, there[:, :2] / there[:, 2:] - 0.5)
+            picture[y + top, x] = canvas.panels[index].toned(copied[None])[0]
     return picture, labels, which
 
 

@@ -51,6 +51,10 @@ def complete_from_exemplars(
             "--fill exemplar needs pypatchmatch, which does not work on this machine; install it "
             "with 'pip install pypatchmatch', or use --fill model or --fill none"
         )
+    if not scene.mask.getbbox():
+        nothing = np.full(scene.mask.size[::-1], -1, np.int32)
+        yield from ((i, Filling(scene.target, [], nothing, "none", 0.0)) for i in indices)
+        return
     sources = find_sources(scene)
     fill = partial(fill_once, scene, sources, doubtful, seed)
     workers = min(MOST_AT_ONCE, os.cpu_count() or 1, max(1, len(indices)))

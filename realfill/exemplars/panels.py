@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
+
+from realfill.geometry.colours import apply_tone
 
 SEPARATOR = 2
 """Pixels between panels on the canvas."""
@@ -29,6 +32,16 @@ class Panel:
     """Width and height in pixels of the target's scale."""
     usable: np.ndarray | None = None
     """bool `(H, W)` of the photo: what may be copied; None is everything."""
+    tone: np.ndarray | None = None
+    """The curve, see `fit_tone`, that brings the photo to the target's tone."""
+
+    def toned(self, pixels: np.ndarray) -> np.ndarray:
+        """Return pixels of the photo, uint8 `(N, M, 3)`, in the target's tone."""
+        if self.tone is None or not pixels.size:
+            return pixels
+        colours = torch.tensor(pixels).permute(2, 0, 1).float() / 255
+        toned = apply_tone(colours, torch.from_numpy(self.tone))
+        return (toned * 255).round().byte().permute(1, 2, 0).numpy()
 
 
 @dataclass(frozen=True)
@@ -87,7 +100,7 @@ def draw(panel: Panel, scale: float) -> tuple[np.ndarray, np.ndarray]:
         photo, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
     )
     inside = cv2.warpPerspective(usable, matrix, (width, height), flags=flags)
-    return pixels, inside > 0.99
+    return panel.toned(pixels), inside > 0.99
 
 
 def shrink(photo: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

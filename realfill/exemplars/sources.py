@@ -10,8 +10,8 @@ from torch import Tensor
 
 from realfill.exemplars.alignment import (
     aligned_panel,
+    find_tone,
     find_transforms,
-    in_target_tone,
     scaled_panel,
     to_tensor,
 )
@@ -19,6 +19,7 @@ from realfill.exemplars.panels import Panel
 from realfill.exemplars.pieces import describe
 from realfill.provenance import GEOMETRY, TARGET
 from realfill.scene import Scene
+from realfill.seams import box_around
 
 MOST_REFERENCES = 6
 """References on one canvas: with more, each would be too small to tell its detail."""
@@ -28,7 +29,7 @@ RING = (5, 16)
 """Nearest and farthest distance to the hole of the ring that is compared, in those pixels."""
 EXPLAINS = 0.95
 """A reference explains the ring if it is nearer to it than this times the rest of the target."""
-SIZES = ((5, 0.4, 1.0), (4, 0.25, 1.0), (7, 0.4, 1.0), (4, 0.25, 0.8), (5, 0.4, 1.25))
+SIZES = ((5, 0.25, 1.0), (7, 0.4, 1.0), (5, 0.12, 1.0), (6, 0.25, 0.8), (5, 0.4, 1.25))
 """Patch radius, megapixels of the canvas and scale of unaligned references, in turn."""
 
 
@@ -39,8 +40,8 @@ class Source:
     name: str
     photo: np.ndarray
     """uint8 `(H, W, 3)`."""
-    toned: np.ndarray
-    """The same in the target's tone, if it could be fitted."""
+    tone: np.ndarray | None
+    """What brings it to the target's tone, if that could be fitted; see `find_tone`."""
     transforms: dict[str, np.ndarray]
     """From the target, `(3, 3)`, by kind; see `find_transforms`."""
     strangeness: float
@@ -71,8 +72,8 @@ def find_sources(scene: Scene) -> list[Source]:
         strangeness = compare_ring(target, hole, photo)
         if transforms or strangeness < EXPLAINS:
             kind = next((kind for kind in ("homography", "similarity") if kind in transforms), None)
-            toned = in_target_tone(photo, transforms[kind], target, hole) if kind else photo
-            sources.append(Source(name, photo, toned, transforms, strangeness))
+            tone = find_tone(photo, transforms[kind], target, hole) if kind else None
+            sources.append(Source(name, photo, tone, transforms, strangeness))
     return sorted(sources, key=lambda source: source.strangeness)
 
 
@@ -135,13 +136,15 @@ def set_ups(
         for source in subset:
             matrix = source.transforms.get(kind)
             panels.append(
-                scaled_panel(source.name, source.toned, size, scale)
+                scaled_panel(source.name, source.photo, source.tone, size, scale)
                 if matrix is None
-                else aligned_panel(source.name, source.toned, matrix, size)
+                else aligned_panel(source.name, source.photo, source.tone, matrix, size)
             )
         yield SetUp(kind, panels, patch, megapixels)
 
 
 def doubtful_panel(photo: np.ndarray, seen: np.ndarray) -> Panel:
-    """Return a panel of what geometry shows but is not sure of: `seen`, bool `(H, W)`."""
-    return Panel(GEOMETRY, photo, np.eye(3), seen.shape[::-1], seen)
+    """Return a panel of what geometry shows but is not sure of: `seen`, bool `(H, W)`, of it."""
+    box = box_around(seen, 0)
+    corner = np.array([[1, 0, box[1].start], [0, 1, box[0].start], [0, 0, 1]], float)
+    return Panel(GEOMETRY, photo, corner, seen[box].shape[::-1], seen)

@@ -74,7 +74,7 @@ def guide(scene: Scene, prefill: Prefill) -> tuple[Scene, float]:
     one does, but doubtfully. Where nothing is confident the scene is returned as it is.
     """
     known = confident_mask(prefill, scene.mask)
-    if not known.getbbox():
+    if not prefill.confidence.getbbox() or not known.getbbox():
         return scene, 1.0
     target = composite(prefill.image, scene.target, scene.mask)
     rest = ImageChops.subtract(scene.mask, known)
