@@ -58,7 +58,7 @@ def test_references_that_prove_nothing_change_nothing(
 
 def test_what_inference_leaves(trained: tuple[Path, Path], results: Path) -> None:
     names = {path.name for path in results.iterdir()}
-    written_once = {"realfill.json", "contact_sheet.png", "cameras.json"}
+    written_once = {"realfill.json", "contact_sheet.png", "cameras.json", "provenance.png"}
     assert names == {*(f"{i}.png" for i in range(4)), *written_once}
     scene = load_scene(trained[0])
     outside = np.asarray(feather(scene.mask)) == 0

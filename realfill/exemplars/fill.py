@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -88,8 +89,21 @@ def lay_and_cut(scene: Scene, set_up: SetUp, seed: int) -> tuple[Canvas, Pieces]
     """Return the canvas of a set-up and the pieces that fill the hole from it."""
     canvas = lay_out(set_up.panels, set_up.megapixels)
     hole = np.asarray(shrink_mask(scene.mask, canvas.boxes[0][2:])) > 0
+    require_a_source(canvas, hole, set_up.patch)
     layout = make_layout(canvas.pixels, canvas.usable, hole, set_up.patch, seed)
     return canvas, cut_pieces(canvas, hole, layout)
+
+
+def require_a_source(canvas: Canvas, hole: np.ndarray, patch: int) -> None:
+    """Raise `UserError` if no whole patch can be copied from anywhere."""
+    usable = canvas.usable.astype(np.uint8)
+    usable[: hole.shape[0], : hole.shape[1]] &= ~hole
+    side = 2 * patch + 1
+    if not cv2.erode(usable, np.ones((side, side)), borderValue=0).any():
+        raise UserError(
+            "nothing to copy from: the known part of the photo is too small and no reference shows "
+            "the place; add references, or use --fill model"
+        )
 
 
 def misfit_of(pieces: Pieces) -> float:

@@ -1,0 +1,295 @@
+"""Completing with pieces of the references: from the parts to infer.py as a user runs it."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse
+from PIL import Image
+from scipy.sparse.linalg import spsolve
+
+import infer as infer_script
+from benchmark.psnr import psnr_inside
+from realfill.blending import feather, shrink_mask
+from realfill.errors import UserError
+from realfill.exemplars.copying import copy_pieces
+from realfill.exemplars.fill import complete_from_exemplars
+from realfill.exemplars.judge import judge
+from realfill.exemplars.panels import Panel, draw, lay_out
+from realfill.exemplars.pieces import Pieces, settle
+from realfill.exemplars.sources import find_sources
+from realfill.provenance import GEOMETRY, SAMPLED, TARGET, describe, trace
+from realfill.scene import Scene, load_scene
+from realfill.seams import LARGEST_STEP, correction, join
+from tests.conftest import RunScript, draw_photo, write_scene
+from tests.test_geometry import draw_texture
+
+
+def make_scene(shift: int = 30) -> tuple[Scene, Image.Image]:
+    """Return a scene whose reference is the same wall, moved by `shift` pixels, and the truth."""
+    wall = Image.fromarray((draw_texture(3) * 255).astype(np.uint8))
+    truth = wall.crop((200, 200, 440, 380))
+    reference = wall.crop((200 + shift, 190, 440 + shift, 370))
+    mask = Image.new("L", truth.size, 0)
+    mask.paste(255, (90, 60, 150, 120))
+    target = Image.composite(Image.new("RGB", truth.size), truth, mask)
+    return Scene("wall", {"moved.png": reference}, target, mask), truth
+
+
+def test_what_a_reference_shows_is_copied_from_it() -> None:
+    scene, truth = make_scene()
+    hole = np.asarray(scene.mask) > 127
+    [(index, filling)] = complete_from_exemplars(scene, None, [0], 0)
+    assert index == 0
+    image = np.asarray(filling.image)
+    assert psnr_inside(image, np.asarray(truth), hole) > 30
+    assert filling.sources[filling.which[100, 120]] == "moved.png"
+    assert (filling.which[~hole] == -1).all()
+    outside = np.asarray(feather(scene.mask)) == 0
+    assert np.array_equal(image[outside], np.asarray(scene.target)[outside])
+
+
+def test_a_completion_depends_on_its_seed_and_index_alone() -> None:
+    scene, _ = make_scene()
+    both = {i: filling for i, filling in complete_from_exemplars(scene, None, [1, 4], 7)}
+    [(_, alone)] = complete_from_exemplars(scene, None, [4], 7)
+    assert np.array_equal(both[4].image, alone.image)
+    assert both[4].misfit == alone.misfit
+
+
+def test_a_reference_of_another_place_is_no_source() -> None:
+    scene, _ = make_scene()
+    strange = Image.fromarray((draw_texture(8)[300:480, 100:340] * 255).astype(np.uint8))
+    blue = Image.new("RGB", (240, 180), (20, 40, 220))
+    references = scene.references | {"strange.png": strange, "blue.png": blue}
+    found = find_sources(Scene("walls", references, scene.target, scene.mask))
+    names = [source.name for source in found]
+    assert names[0] == "moved.png"
+    assert "blue.png" not in names
+
+
+@pytest.mark.parametrize(
+    "box",
+    [(100, 70, 101, 71), (0, 0, 240, 170), (6, 6, 234, 174), (0, 0, 120, 180)],
+    ids=["one pixel", "hardly anything known", "larger than every source", "outpainting"],
+)
+@pytest.mark.parametrize("references", [0, 1])
+def test_unusual_holes_are_filled(box: tuple[int, int, int, int], references: int) -> None:
+    photo, small = draw_photo(0, 240, 180), draw_photo(1, 80, 64)
+    mask = Image.new("L", photo.size, 0)
+    mask.paste(255, box)
+    target = Image.composite(Image.new("RGB", photo.size, "magenta"), photo, mask)
+    scene = Scene("unusual", {"small.png": small} if references else {}, target, mask)
+    if not references and box in ((0, 0, 240, 170), (6, 6, 234, 174)):
+        with pytest.raises(UserError, match="nothing to copy from"):
+            list(complete_from_exemplars(scene, None, [0], 0))
+        return
+    [(_, filling)] = complete_from_exemplars(scene, None, [0], 0)
+    image, hole = np.asarray(filling.image).astype(int), np.asarray(mask) > 127
+    assert image.shape == (180, 240, 3)
+    magenta = np.abs(image - (255, 0, 255)).sum(-1) < 40
+    assert not magenta[hole].any(), "nothing of what the hole held is left"
+
+
+def test_panels_show_a_photo_as_their_matrix_says() -> None:
+    photo = np.asarray(draw_photo(2, 160, 120))
+    shifted = np.array([[1, 0, 20], [0, 1, 10], [0, 0, 1]])
+    pixels, inside = draw(Panel("a", photo, shifted, (100, 80)), 1.0)
+    assert np.array_equal(pixels, photo[10:90, 20:120])
+    assert inside.all()
+    outside = draw(Panel("a", photo, shifted, (160, 120)), 1.0)[1]
+    assert outside[:109, :139].all()
+    assert not outside[111:].any()
+    assert not outside[:, 141:].any()
+
+
+def test_pieces_are_copied_from_the_photo_at_its_full_size() -> None:
+    """At half the size on the canvas; the target's pixels come from the photo's own."""
+    photo = np.asarray(draw_photo(3, 400, 320))
+    target = np.zeros((160, 200, 3), np.uint8)
+    hole = np.zeros((160, 200), bool)
+    hole[40:80, 60:120] = True
+    panels = [
+        Panel(TARGET, target, np.eye(3), (200, 160), ~hole),
+        Panel("large.png", photo, np.eye(3), (400, 320)),
+    ]
+    canvas = lay_out(panels, 160 * 200 * 5 / 4 / 1e6)
+    assert canvas.scale == pytest.approx(0.5)
+    left, top, _, _ = canvas.boxes[1]
+    small = np.asarray(shrink_mask(Image.fromarray(hole), canvas.boxes[0][2:])) > 0
+    offset = np.array([[top + 15, left + 25]])
+    pieces = Pieces(np.where(small, 0, -1).astype(np.int32), offset, 0.0, 0.0)
+    picture, labels, which = copy_pieces(target, hole, canvas, pieces)
+    assert np.array_equal(picture[hole], photo[70:110, 110:170].reshape(-1, 3))
+    assert (picture[~hole] == 0).all()
+    assert (labels[hole] == 0).all()
+    assert (which[hole] == 1).all()
+
+
+def test_labels_settle_where_they_are_cheap_and_ignore_specks() -> None:
+    import torch
+
+    costs = torch.full((2, 20, 20), 0.01)
+    costs[0, :, :10] = 0
+    costs[1, :, 10:] = 0
+    costs[0, 5, 4], costs[1, 5, 4] = 0.01, 0.0
+    labels = settle(costs)
+    assert (labels[:, :10] == 0).all()
+    assert (labels[:, 10:] == 1).all()
+
+
+def test_joining_solves_poisson_s_equation() -> None:
+    """Beside a sparse direct solver, on a picture with two pieces of another exposure."""
+    picture = np.asarray(draw_photo(4, 48, 40)).copy()
+    pieces = np.zeros((40, 48), np.int32)
+    pieces[10:30, 8:24], pieces[10:30, 24:40] = 1, 2
+    picture[pieces == 1] = picture[pieces == 1] * 0.95
+    picture[pieces == 2] = (picture[pieces == 2] * 0.9 + 12).clip(0, 255)
+    ours = correction(picture, pieces)
+    values = picture.astype(float) / 255
+    inner = np.argwhere(pieces > 0)
+    number = {tuple(place): i for i, place in enumerate(inner)}
+    hold = 1 / (0.3**2 * len(inner))
+    matrix = scipy.sparse.lil_matrix((len(inner), len(inner)))
+    wanted = np.zeros((len(inner), 3))
+    for i, (y, x) in enumerate(inner):
+        matrix[i, i] = 4 + hold
+        wanted[i] += hold * values[y, x]
+        for other in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+            step = values[y, x] - values[other]
+            if pieces[other] != pieces[y, x]:
+                step = step - step.clip(-LARGEST_STEP, LARGEST_STEP)
+            wanted[i] += step
+            if other in number:
+                matrix[i, number[other]] = -1
+            else:
+                wanted[i] += values[other]
+    exact = spsolve(matrix.tocsr(), wanted) - values[pieces > 0]
+    assert np.abs(exact).max() > 0.05
+    assert np.abs(ours[pieces > 0] / 255 - exact).mean() < 0.05 * np.abs(exact).mean()
+    assert (ours[pieces == 0] == 0).all()
+
+
+def test_joining_takes_out_a_frame_of_colour_and_touches_nothing_outside() -> None:
+    truth = np.asarray(draw_photo(5, 120, 90))
+    hole = np.zeros((90, 120), bool)
+    hole[30:60, 40:80] = True
+    darker = truth.copy()
+    darker[hole] = truth[hole] - np.minimum(truth[hole], 15)
+    joined = join(darker, hole, np.zeros(hole.shape, int))
+    assert np.array_equal(joined[~hole], truth[~hole])
+    before, after = (np.abs(p[hole].astype(int) - truth[hole]).mean() for p in (darker, joined))
+    assert after < before / 2
+
+
+def test_provenance_counts_what_is_in_the_hole() -> None:
+    hole = np.zeros((10, 10), bool)
+    hole[:, :5] = True
+    rest = np.zeros((10, 10), bool)
+    rest[:5, :5] = True
+    which = np.where(rest, 1, -1)
+    which[0, :5] = 0
+    which[1, :5] = 2
+    made = trace(hole, rest, [TARGET, "a.png", GEOMETRY], which)
+    assert made.shares() == {GEOMETRY: 0.6, "a.png": 0.3, TARGET: 0.1}
+    assert describe(made.shares()).startswith("60% ")
+    assert made.draw().size == (10, 10)
+    assert trace(hole, rest, SAMPLED).shares() == {GEOMETRY: 0.5, SAMPLED: 0.5}
+
+
+def test_the_judge_prefers_what_fits_and_what_the_others_agree_on() -> None:
+    hole = np.ones((4, 4), bool)
+    images = {str(i): np.full((4, 4, 3), value, np.uint8) for i, value in enumerate((90, 100, 200))}
+    ranked = judge(images, {"0": 0.2, "1": 0.1, "2": 0.3}, hole)
+    assert [each.label for each in ranked] == ["1", "0", "2"]
+
+
+@pytest.fixture(scope="module")
+def completed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return a scene folder and what infer.py left for it, with no flag but where and how many."""
+    folder = tmp_path_factory.mktemp("exemplars")
+    scene = write_scene(folder / "scene")
+    flags = ("--scene", scene, "--output_dir", folder / "results", "--num_images", 3, "--seed", 5)
+    infer_script.main(list(map(str, flags)))
+    return scene, folder / "results"
+
+
+def test_infer_needs_no_model(completed: tuple[Path, Path]) -> None:
+    scene, results = completed
+    record = json.loads((results / "realfill.json").read_text())
+    assert record["settings"]["fill"] == "exemplar"
+    ranking = json.loads((results / "loftr_ranking_scores.json").read_text())["ranking"]
+    assert sorted(entry["filename"] for entry in ranking) == ["0.png", "1.png", "2.png"]
+    best = ranking[0]["filename"]
+    assert (results / "best.png").read_bytes() == (results / best).read_bytes()
+    drawn = (results / "provenance" / best).read_bytes()
+    assert (results / "provenance.png").read_bytes() == drawn
+    for index in range(3):
+        shares = record["completions"][str(index)]["provenance"]
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
+    assert record["provenance"] == record["completions"][Path(best).stem]["provenance"]
+    loaded = load_scene(scene)
+    outside = np.asarray(feather(loaded.mask)) == 0
+    with Image.open(results / best) as image:
+        assert np.array_equal(np.asarray(image)[outside], np.asarray(loaded.target)[outside])
+
+
+def test_missing_completions_are_made_to_the_same_bytes(
+    completed: tuple[Path, Path], refuse: RunScript
+) -> None:
+    scene, results = completed
+    before = {path.name: path.read_bytes() for path in results.glob("*.png")}
+    (results / "1.png").unlink()
+    flags = ["--scene", scene, "--output_dir", results, "--num_images", 3]
+    infer_script.main(list(map(str, flags)))
+    after = {path.name: path.read_bytes() for path in results.glob("*.png")}
+    assert after == before
+    refuse("infer.py", *flags, "--seed", 6)
+    assert {path.name: path.read_bytes() for path in results.glob("*.png")} == before
+
+
+def test_without_the_library_one_line_says_what_works(
+    completed: tuple[Path, Path], tmp_path: Path, refuse: RunScript, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "patchmatch", None)  # as if it were not installed
+    said = refuse("infer.py", "--scene", completed[0], "--output_dir", tmp_path)
+    assert "pypatchmatch" in said
+    assert not list(tmp_path.glob("[0-9]*.png"))
+
+
+def test_a_model_may_start_from_exemplars(
+    completed: tuple[Path, Path], base_folder: Path, tmp_path: Path
+) -> None:
+    """Under next to no noise its completion is the exemplars', as far as the autoencoder goes."""
+    scene, _ = completed
+    pictures = {}
+    for strength in (0.05, 0.95):
+        output = tmp_path / str(strength)
+        flags = ("--scene", scene, "--model_path", base_folder, "--output_dir", output)
+        flags += ("--geometry", "off", "--num_images", 1, "--num_inference_steps", 2)
+        flags += ("--mixed_precision", "no", "--strength", strength, "--seed", 1)
+        infer_script.main(list(map(str, flags)))
+        record = json.loads((output / "realfill.json").read_text())
+        assert record["settings"]["strength"] == strength
+        assert record["provenance"] == {SAMPLED: 1.0}
+        pictures[strength] = np.asarray(Image.open(output / "0.png")).astype(int)
+    assert np.abs(pictures[0.05] - pictures[0.95]).max() > 2
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--fill", "model"),
+        ("--fill", "none", "--geometry", "off"),
+        ("--strength", "1.5"),
+        ("--num_images", "0"),
+    ],
+)
+def test_flags_that_make_no_sense_are_refused(
+    flags: tuple[str, ...], completed: tuple[Path, Path], tmp_path: Path, refuse: RunScript
+) -> None:
+    output = tmp_path / "results"
+    refuse("infer.py", "--scene", completed[0], "--output_dir", output, *flags)
+    assert not output.exists()
