@@ -1,4 +1,5 @@
-# make demo: complete a photo with the embedded base model, and score it. make test: lint and tests.
+# make demo: complete two photos from their references, then one with RealFill and the embedded
+# base model, and score them. make test: lint and tests.
 # make test-slow: the longer ones; they want Chromium (apt-get install chromium chromium-driver).
 
 PYTHON ?= python3
@@ -11,6 +12,7 @@ BIN := .venv/bin
 endif
 LAUNCH := $(BIN)/accelerate launch --num_processes=1 --num_machines=1 --mixed_precision=no \
 	--dynamo_backend=no
+COMPLETE = $(BIN)/python infer.py --num_images 4 --seed 0
 SAMPLE = $(LAUNCH) infer.py --model_path demo/$(SCENE)/model --scene data/$(SCENE) --seed 0 \
 	--num_inference_steps 8
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
@@ -18,6 +20,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 .PHONY: demo test test-slow lint clean
 
 demo: .venv/installed
+	$(COMPLETE) --scene data/leuven --output_dir demo/leuven/exemplars
+	$(COMPLETE) --scene data/yard --output_dir demo/yard/exemplars
+	@echo "The photos are complete: demo/leuven/exemplars, demo/yard/exemplars. Now RealFill."
 	$(LAUNCH) train_realfill.py @data/demo.args --train_data_dir data/$(SCENE) \
 		--output_dir demo/$(SCENE)/model --resume_from_checkpoint latest
 	$(SAMPLE) --output_dir demo/$(SCENE)/base-only --geometry off --base_only

@@ -40,9 +40,10 @@ def make_contact_sheet(
     count = len(scene.references)
     counts = f"{count} reference{'s' * (count > 1)}" if count else "no references given"
     draw.text((SIDE_COLUMN + 2 * GAP, 18), f"{len(completions)} completions", INK, font(18))
-    draw.text((SIDE_COLUMN + 190, 18), f"from {counts}", FAINT, font(18))
-    if provenance is not None:
-        draw.text((SIDE_COLUMN + 330, 18), f"The hole is {provenance[0]}.", FAINT, font(18))
+    said = f"from {counts}" + (f"; the hole is {provenance[0]}" if provenance else "")
+    draw.text(
+        (SIDE_COLUMN + 190, 18), shorten(said, width - SIDE_COLUMN - 200, 18), FAINT, font(18)
+    )
 
     wanted = [("target, hole marked", mark_hole(scene.target, scene.mask))]
     if truth is not None:
@@ -134,9 +135,9 @@ def mark_hole(target: Image.Image, mask: Image.Image) -> Image.Image:
     return Image.composite(Image.new("RGB", target.size, HOLE), target, mask)
 
 
-def shorten(caption: str, width: int) -> str:
-    """Cut `caption` to what fits into `width` pixels."""
-    while font(14).getlength(caption) > width and len(caption) > 4:
+def shorten(caption: str, width: int, size: int = 14) -> str:
+    """Cut `caption` to what fits into `width` pixels in a font of `size`."""
+    while font(size).getlength(caption) > width and len(caption) > 4:
         caption = caption[:-2].rstrip("…") + "…"
     return caption
 

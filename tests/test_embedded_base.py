@@ -44,7 +44,7 @@ def test_stock_diffusers_loads_it() -> None:
     assert pipeline.tokenizer.decode(tokens, skip_special_tokens=True).strip() == "a photo of sks"
 
 
-@pytest.mark.parametrize("name", ["yard", "graf"])
+@pytest.mark.parametrize("name", ["yard", "graf", "leuven"])
 def test_the_demo_scenes_are_whole(name: str) -> None:
     scene = load_scene(ROOT / "data" / name)
     truth = load_truth(ROOT / "data" / name)
