@@ -276,4 +276,4 @@ def test_inference_ranks_only_with_references(base_folder: Path, refuse: RunScri
     target = ROOT / "data/graf/target"
     flags = ("--validation_image", target / "target.png", "--validation_mask", target / "mask.png")
     complaint = refuse("infer.py", "--model_path", base_folder, *flags, "--rank", "sift")
-    assert "--rank needs references" in complaint
+    assert "--rank" in complaint

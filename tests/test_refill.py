@@ -47,7 +47,7 @@ def test_two_rounds(
     grown = contents(output / "round-2" / "scene" / "ref")
     assert [path.name for path in grown] == ["0.png", "1.png", "2.png", "3.png"]
     made = completions(output)
-    assert len(made) == 2 * (3 + len(("best", "contact_sheet", "ranking")))
+    assert len(made) == 2 * (3 + len(("best", "contact_sheet", "provenance", "ranking")))
     assert list(grown.values())[2] == made["round-1/completions/best.png"]
     assert made["round-1/completions/0.png"] != made["round-2/completions/0.png"]
     assert start(*flags).count("trained already") == 2
