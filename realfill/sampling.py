@@ -19,8 +19,9 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from realfill.blending import composite, grow, resize, shrink_mask, working_size
+from realfill.blending import grow, resize, shrink_mask, working_size
 from realfill.memory import is_shortage
+from realfill.seams import blend
 from realfill.settings import SamplingSettings
 
 SCHEDULERS: dict[str, Callable[..., SchedulerMixin]] = {
@@ -92,7 +93,7 @@ def complete(
                 torch.cuda.empty_cache()
                 continue
             for index, image in zip(batch, images, strict=True):
-                yield index, composite(image, target, mask)
+                yield index, blend(image, target, mask)
             waiting = waiting[len(batch) :]
     finally:
         progress.close()

@@ -4,7 +4,10 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
+
+from realfill.blending import composite, resize
 
 LARGEST_STEP = 0.12
 """The largest step in colour, of 1, that is taken out of a seam; what is beyond it is an edge."""
@@ -14,6 +17,21 @@ MEGAPIXELS = 1.0
 """The largest size at which corrections are computed; they are smooth, and larger photos many."""
 ROUNDS = 40
 """Rounds of relaxation at each size."""
+
+
+def blend(completion: Image.Image, target: Image.Image, mask: Image.Image) -> Image.Image:
+    """Join `completion` (RGB, any size) to `target` (RGB) and blend it in by the feathered `mask`.
+
+    `mask` is L, 0 or 255. Outside the feathered mask the result is the target, byte for byte.
+    """
+    if not mask.getbbox():
+        return target
+    sampled, known = np.asarray(resize(completion, target.size)), np.asarray(target)
+    hole = np.asarray(mask) > 127
+    joined = join(np.where(hole[..., None], sampled, known), hole, np.zeros(hole.shape, np.int32))
+    # Beyond the hole the completion stays as it is: the feather then softens what step is left.
+    image = Image.fromarray(np.where(hole[..., None], joined, sampled))
+    return composite(image, target, mask)
 
 
 def join(picture: np.ndarray, hole: np.ndarray, labels: np.ndarray) -> np.ndarray:

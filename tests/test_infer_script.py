@@ -11,10 +11,11 @@ from diffusers import DPMSolverMultistepScheduler, StableDiffusionInpaintPipelin
 from PIL import Image
 
 import infer as infer_script
-from realfill.blending import composite, feather, grow, resize, shrink_mask
+from realfill.blending import feather, grow, resize, shrink_mask
 from realfill.models import fingerprint, load_adapted, load_base
 from realfill.sampling import complete
 from realfill.scene import load_scene
+from realfill.seams import blend
 from realfill.settings import SamplingSettings
 from tests.conftest import draw_photo, launch, launch_two
 
@@ -99,7 +100,7 @@ def test_stock_diffusers_gives_the_same_image_to_the_last_bit(
         guidance_scale=1.0,
         generator=torch.Generator().manual_seed(5 + 2),
     ).images[0]
-    blended = np.asarray(composite(image, scene.target, scene.mask))
+    blended = np.asarray(blend(image, scene.target, scene.mask))
     alone = list(
         complete(
             load_adapted(str(trained[1]), torch.float32)[0],
