@@ -14,19 +14,22 @@ from diffusers import StableDiffusionInpaintPipeline
 from PIL import Image
 
 from realfill.blending import composite
-from realfill.command_line import make_parser, run
+from realfill.command_line import LARGEST_SEED, make_parser, real, run, whole
 from realfill.completions import (
     BEST_FILE,
+    SCRIPT,
+    claim_completions,
     missing_completions,
+    overwriting,
     read_completions,
-    remove_completions,
 )
 from realfill.contact_sheet import make_contact_sheet
 from realfill.devices import DTYPES, choose_precision, start_process
 from realfill.errors import UserError
-from realfill.files import appears_whole, require_writable, write_image, write_json
+from realfill.files import appears_whole, write_image, write_json
 from realfill.geometry.guidance import MODES, cached_prefill, guide
 from realfill.geometry.prefill import Prefill
+from realfill.lock import one_writer
 from realfill.matching import MATCHERS, choose_matcher
 from realfill.models import (
     PROMPT,
@@ -57,9 +60,13 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
         default=Path("test-infer"),
         help="folder for the completions (default: %(default)s)",
     )
-    add("--num_images", type=int, default=16, help="completions (default: %(default)s)")
-    add("--seed", type=int, help="image i starts from seed + i (default: random, written down)")
-    add("--batch_size", type=int, help="images at once (default: as many as fit)")
+    add("--num_images", type=whole(1), default=16, help="completions (default: %(default)s)")
+    add(
+        "--seed",
+        type=whole(0, LARGEST_SEED),
+        help="image i starts from seed + i (default: random, written down)",
+    )
+    add("--batch_size", type=whole(1), help="images at once (default: as many as fit)")
     add(
         "--scheduler",
         choices=sorted(SCHEDULERS),
@@ -67,10 +74,23 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
         help="ddpm is the paper's (default: %(default)s)",
     )
     steps = ", ".join(f"{name} {steps}" for name, steps in DEFAULT_STEPS.items())
-    add("--num_inference_steps", type=int, help=f"steps of the scheduler (default: {steps})")
-    add("--guidance_scale", type=float, default=1.0, help="1 is none (default: %(default)s)")
+    add(
+        "--num_inference_steps",
+        type=whole(1, 1000),
+        help=f"steps of the scheduler (default: {steps})",
+    )
+    add(
+        "--guidance_scale",
+        type=real(0),
+        default=1.0,
+        help="1 is none (default: %(default)s)",
+    )
     add("--prompt", help=f"prompt (default: the one trained with, or {PROMPT!r})")
-    add("--resolution", type=int, help="working short side (default: the one trained with)")
+    add(
+        "--resolution",
+        type=whole(1, 65536),
+        help="working short side (default: the one trained with)",
+    )
     add(
         "--mixed_precision",
         choices=("no", "fp16", "bf16"),
@@ -104,9 +124,6 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
         arguments.num_images = 1
     elif arguments.model_path is None:
         parser.error("--model_path is needed, except with --geometry only")
-    for name in ("num_images", "batch_size", "num_inference_steps", "resolution"):
-        if (getattr(arguments, name) or 1) < 1:
-            parser.error(f"--{name} must be 1 or more")
     return arguments
 
 
@@ -171,9 +188,9 @@ def begin_record(
     missing = missing_completions(folder, arguments.num_images, settings, overwrite)
     state.wait_for_everyone()
     if state.is_main_process:
-        if overwrite:
-            remove_completions(folder)
         record = {
+            "script": SCRIPT,
+            "files": arguments.files,
             "model_path": arguments.model_path,
             "base_only": arguments.base_only,
             "scene": scene.name,
@@ -234,14 +251,18 @@ def main(argv: list[str] | None = None) -> None:
     """Write 0.png, 1.png, …, realfill.json and contact_sheet.png; ranked, best.png too."""
     arguments = parse_arguments(argv)
     scene, truth = read_photos(arguments)
-    require_writable(arguments.output_dir)
-    state = start_process()
+    state, folder = start_process(), arguments.output_dir
     fill = fill_without_sampling if arguments.geometry == "only" else sample_completions
-    prefill = fill(arguments, scene, state)
-    state.wait_for_everyone()
-    best = rank(arguments, scene, state) if arguments.rank else None
-    if state.is_main_process:
-        write_contact_sheet(arguments, scene, truth, best, prefill)
+    with one_writer(folder):
+        state.wait_for_everyone()  # what a killed run left half-written is gone
+        arguments.files = claim_completions(folder, arguments.num_images, arguments.scene)
+        with overwriting(folder, arguments.overwrite, state) as arguments.output_dir:
+            prefill = fill(arguments, scene, state)
+        arguments.output_dir = folder
+        state.wait_for_everyone()
+        best = rank(arguments, scene, state) if arguments.rank else None
+        if state.is_main_process:
+            write_contact_sheet(arguments, scene, truth, best, prefill)
 
 
 def rank(arguments: Namespace, scene: Scene, state: PartialState) -> str:
