@@ -31,7 +31,7 @@ HEIC_SUFFIXES = (".heic", ".heif", ".hif")
 EXIF_ORIENTATION = 0x0112
 SAME_SIZE_TURNS = {2: "mirrored", 3: "turned by 180 degrees", 4: "mirrored"}
 """What EXIF orientations that keep the size do to a photo."""
-MOST_PIXELS = 128_000_000
+MOST_PIXELS = 110_000_000
 """A photo of 12,000 x 9,000 may be read; what claims to hold more would take too much memory."""
 MINIMUM_SIDE = 64
 """Pixels; a photo with a shorter side has too little in it to learn from."""
@@ -166,14 +166,13 @@ def is_image(path: Path) -> bool:
 
 
 def read_photo(path: Path) -> Image.Image:
-    """Read an image of any mode, upright, as RGB; transparency becomes white. Raises `UserError`."""
-    return flatten(open_upright(path), "white").convert("RGB")
+    """Read an image of any mode, upright, as RGB; transparency becomes white."""
+    return open_upright(path, "RGB", "white")
 
 
 def read_mask(path: Path) -> Image.Image:
     """Read a mask of any mode, upright, as L with 0 and 255 only; transparent means known."""
-    image = flatten(open_upright(path), "black").convert("L")
-    return image.point(lambda value: 255 if value > 127 else 0)
+    return open_upright(path, "L", "black").point(lambda value: 255 if value > 127 else 0)
 
 
 def flatten(image: Image.Image, background: str) -> Image.Image:
@@ -181,7 +180,8 @@ def flatten(image: Image.Image, background: str) -> Image.Image:
     image = to_eight_bits(image)
     if not image.has_transparency_data:
         return image
-    image = image.convert("RGBA")
+    if image.mode != "RGBA":
+        image = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, background), image)
 
 
@@ -233,13 +233,17 @@ def orientation(path: Path) -> int:
         return image.getexif().get(EXIF_ORIENTATION, 1)
 
 
-def open_upright(path: Path) -> Image.Image:
-    """Decode `path` and turn it as its EXIF orientation says. Raises `UserError`."""
+def open_upright(path: Path, mode: str, background: str) -> Image.Image:
+    """Decode `path`, turned as its EXIF orientation says, on `background` if transparent.
+
+    `mode` is that of the result. Raises `UserError`.
+    """
     with opened(path) as image:
         image.load()
         if image.mode == "F" and not np.isfinite(np.asarray(image)).all():
             raise ValueError("it holds values that are not numbers")
-        upright = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
+        upright = flatten(image, background).convert(mode)
     if min(upright.size) < MINIMUM_SIDE:
         raise UserError(
             f"{path}: {upright.width} x {upright.height} is too small; "
@@ -261,5 +265,7 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
             if values.max() <= 255
             else 65535.0
         )
-        return Image.fromarray((values.clip(0, top) * (255 / top)).round().astype("uint8"))
+        values = values.clip(0, top)
+        values *= 255 / top
+        return Image.fromarray(values.round(out=values).astype("uint8"))
     return image
