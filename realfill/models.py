@@ -233,7 +233,7 @@ def load_lora(pipeline: StableDiffusionInpaintPipeline, folder: Path) -> None:
             raise ValueError(f"{len(lost)} of its tensors do not fit, such as {lost[0]}")
         pipeline.fuse_lora(components=["unet", "text_encoder"])
         pipeline.unload_lora_weights()
-    except (OSError, SafetensorError, ValueError, RuntimeError, KeyError, TypeError) as error:
+    except (OSError, SafetensorError, ValueError, RuntimeError, LookupError, TypeError) as error:
         raise UserError(
             f"{path}: damaged, or trained on another base ({first_line(error)})"
         ) from error
