@@ -9,21 +9,20 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from benchmark.base import METRICS, find_metric
+from benchmark.base import METRICS, Metric, find_metric
 from benchmark.cache import Cache
 from benchmark.flags import add_common_flags, read_options
 from benchmark.folders import ResultsFolder, find_folders, find_set
 from benchmark.progress import Progress
 from benchmark.ranking import Ranker
 from benchmark.report import Comparison, build_report
-from benchmark.report_files import write_reports
+from benchmark.report_files import claim_reports, write_reports
 from benchmark.report_text import as_text
 from benchmark.scoring import Scored, Scorer
-from realfill.command_line import make_parser, run
+from realfill.command_line import SOMETHING_LEFT_OUT, make_parser, run
 from realfill.errors import UserError
-from realfill.files import require_writable
+from realfill.lock import one_writer
 
-SOMETHING_LEFT_OUT = 3
 EXIT_CODES = (
     "Exit code 0: all was scored; 3: the report is there, and says what was left out; "
     "2: nothing was done."
@@ -72,17 +71,14 @@ def parse_arguments() -> Namespace:
         help="script that ranks what is not ranked; 'none' ranks nothing (default: %(default)s)",
     )
     add_common_flags(parser)
-    arguments = parser.parse_args()
-    if arguments.num_images < 1:
-        parser.error("--num_images must be 1 or more")
-    return arguments
+    return parser.parse_args()
 
 
 def find_script(name: str) -> Path | None:
     """Return the ranking script, by itself or beside this one; None for 'none'."""
     if name.lower() == "none":
         return None
-    beside = Path(__file__).parent / name
+    beside = Path(__file__).resolve().parent / name
     return beside if beside.is_file() else Path(name)
 
 
@@ -147,10 +143,21 @@ def main() -> None:
         raise UserError(f"--force_recalc {' '.join(unknown)}: not among the --metrics")
     if "all" in forced:
         forced |= {"loftr", *metrics}
+    with one_writer(arguments.output_file.parent):
+        report = score(arguments, metrics, forced, options.resolution)
+    if left_out(report):
+        print("something was left out: see the end of the report", file=sys.stderr)
+        sys.exit(SOMETHING_LEFT_OUT)
+
+
+def score(
+    arguments: Namespace, metrics: dict[str, Metric], forced: set[str], resolution: int | None
+) -> dict[str, Any]:
+    """Score what the arguments name; write the report and return it."""
+    claim_reports(arguments.output_file)
     folders, unusable, sets = choose_folders(arguments)
-    require_writable(arguments.output_file.parent)
     cache = Cache(arguments.cache_dir)
-    scorer = Scorer(metrics, cache, arguments.num_images, options.resolution, forced)
+    scorer = Scorer(metrics, cache, arguments.num_images, resolution, forced)
     ranker = Ranker(find_script(arguments.loftr_script_path), "loftr" in forced, cache)
     results = []
     with Progress(folders, steps=len(metrics) + 1) as progress:
@@ -162,12 +169,11 @@ def main() -> None:
     comparisons = choose_comparisons(results, sets, arguments.compare)
     unavailable = scorer.unavailable | ranker.unavailable
     report = build_report(results, metrics, ranker.rankings, comparisons, unavailable, unusable)
+    paths = write_reports(report, results, cache, arguments.output_file)
     print(as_text(report))
-    for path in write_reports(report, results, cache, arguments.output_file):
+    for path in paths:
         print(f"wrote {path}")
-    if left_out(report):
-        print("something was left out: see the end of the report", file=sys.stderr)
-        sys.exit(SOMETHING_LEFT_OUT)
+    return report
 
 
 if __name__ == "__main__":

@@ -6,14 +6,14 @@ accelerate launch infer.py --model_path OUTPUT --scene SCENE --output_dir RESULT
 
 from argparse import Namespace
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from realfill.command_line import make_parser, run
+from realfill.command_line import LARGEST_SEED, make_parser, real, run, whole
 from realfill.errors import UserError
-from realfill.files import require_writable
 from realfill.scene import Scene, load_scene, load_target, load_truth
 from realfill.settings import DEFAULT_STEPS, FILLS, GEOMETRY_MODES, MATCHERS, PROMPT
 
@@ -36,8 +36,12 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
         default=Path("test-infer"),
         help="folder for the completions (default: %(default)s)",
     )
-    add("--num_images", type=int, default=16, help="completions (default: %(default)s)")
-    add("--seed", type=int, help="image i starts from seed + i (default: random, written down)")
+    add("--num_images", type=whole(1), default=16, help="completions (default: %(default)s)")
+    add(
+        "--seed",
+        type=whole(0, LARGEST_SEED),
+        help="image i starts from seed + i (default: random, written down)",
+    )
     add("--overwrite", action="store_true", help="replace completions made with other settings")
     add(
         "--geometry",
@@ -63,13 +67,17 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
     add("--model_path", help="what train_realfill.py left, or a base")
     add("--pretrained_model_name_or_path", help="the base, if the record does not name it")
     add("--base_only", action="store_true", help="leave the adaptation out, for comparison")
-    add("--resolution", type=int, help="working short side (default: the one trained with)")
+    add(
+        "--resolution",
+        type=whole(1, 65536),
+        help="working short side (default: the one trained with)",
+    )
     add(
         "--mixed_precision",
         choices=("no", "fp16", "bf16"),
         help="default: the fastest safe one here",
     )
-    add("--batch_size", type=int, help="images at once (default: as many as fit)")
+    add("--batch_size", type=whole(1), help="images at once (default: as many as fit)")
     add(
         "--scheduler",
         choices=sorted(DEFAULT_STEPS),
@@ -77,12 +85,16 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
         help="ddpm is the paper's (default: %(default)s)",
     )
     steps = ", ".join(f"{name} {steps}" for name, steps in DEFAULT_STEPS.items())
-    add("--num_inference_steps", type=int, help=f"steps of the scheduler (default: {steps})")
-    add("--guidance_scale", type=float, default=1.0, help="1 is none (default: %(default)s)")
+    add(
+        "--num_inference_steps",
+        type=whole(1, 1000),
+        help=f"steps of the scheduler (default: {steps})",
+    )
+    add("--guidance_scale", type=real(0), default=1.0, help="1 is none (default: %(default)s)")
     add("--prompt", help=f"prompt (default: the one trained with, or {PROMPT!r})")
     add(
         "--strength",
-        type=float,
+        type=real(above=0, below=1),
         help="sample from exemplars under this much noise, 0 to 1 (default: from noise alone)",
     )
     arguments = parser.parse_args(argv)
@@ -108,12 +120,6 @@ def check_arguments(arguments: Namespace) -> str | None:
         return "--fill none and --geometry off leave nothing to do"
     if arguments.fill == "model" and arguments.model_path is None:
         return "--fill model needs a --model_path"
-    if arguments.strength is not None and not 0 < arguments.strength < 1:
-        return "--strength must be above 0 and below 1"
-    for name in ("num_images", "batch_size", "num_inference_steps", "resolution"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            return f"--{name} must be 1 or more"
     return None
 
 
@@ -149,7 +155,6 @@ def main(argv: list[str] | None = None) -> None:
     """Write 0.png, 1.png, …, contact_sheet.png, provenance.png and realfill.json."""
     arguments = parse_arguments(argv)
     scene, truth = read_photos(arguments)
-    require_writable(arguments.output_dir)
     # These take seconds to import, and diffusers only the model needs.
     from realfill.completing import Job, complete_scene
     from realfill.devices import start_process
@@ -163,10 +168,10 @@ def main(argv: list[str] | None = None) -> None:
         arguments.geometry,
         arguments.overwrite,
         arguments.rank,
-        arguments.scene and arguments.scene / "ref",
+        arguments.scene,
         {"model_path": arguments.model_path, "base_only": arguments.base_only},
     )
-    complete_scene(job, choose_filler(arguments, state), state)
+    complete_scene(job, partial(choose_filler, arguments, state), state)
 
 
 if __name__ == "__main__":

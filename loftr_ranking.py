@@ -3,17 +3,25 @@
 accelerate launch loftr_ranking.py --source_dir RESULTS --scene SCENE --rank_only
 """
 
+import sys
 from argparse import Namespace
 from pathlib import Path
 
 from PIL import Image
 
-from realfill.command_line import is_main_process, make_parser, run
+from realfill.command_line import (
+    SOMETHING_LEFT_OUT,
+    is_main_process,
+    make_parser,
+    real,
+    run,
+    whole,
+)
 from realfill.errors import UserError
-from realfill.files import require_writable
+from realfill.lock import one_writer
 from realfill.matching import choose_matcher
 from realfill.ranking import COUNTS
-from realfill.scene import find_image, load_references, load_target
+from realfill.scene import find_image, load_references, load_target, read_photo
 from realfill.seed_selection import (
     RANKING_FILE,
     add_best,
@@ -37,10 +45,10 @@ def parse_arguments() -> Namespace:
     add("ref_dir", "folder of the references, where not the scene's", type=Path)
     add("mask", "white = the hole, where not the scene's", type=Path)
     add("rank_only", "only rank, add nothing to the references", action="store_true")
-    add("target_count", "references that there are to be with the best added", type=int)
+    add("target_count", "references that there are to be with the best added", type=whole(1))
     add("matcher", "auto: LoFTR where its weights can be had", choices=MATCHERS, default="auto")
     add("count", "what counts (default: geometric; whole without a mask)", choices=COUNTS)
-    add("conf_threshold", "least confidence (default: LoFTR 0.9, SIFT 0.2)", type=float)
+    add("conf_threshold", "least confidence (default: LoFTR 0.9, SIFT 0.2)", type=real(0))
     add("model_type", "LoFTR's weights", choices=("outdoor", "indoor"), default="outdoor")
     add("loftr_weights", "LoFTR's checkpoint, where it is not to be downloaded", type=Path)
     add("ranking_output_file", "in the folder of the completions", default=RANKING_FILE)
@@ -64,18 +72,47 @@ def read_mask_of(arguments: Namespace, completion: Path) -> Image.Image | None:
     return None
 
 
+def whole_ones(completions: list[Path]) -> list[Path]:
+    """Return the completions that can be read; name each that cannot on a line."""
+    readable = []
+    for path in completions:
+        try:
+            read_photo(path)
+            readable.append(path)
+        except UserError as error:
+            if is_main_process():
+                print(f"left out: {error}", file=sys.stderr)
+    if not readable:
+        raise UserError(f"{completions[0].parent}: no completion in it can be read")
+    return readable
+
+
 def main() -> None:
     """Write the ranking file and ranking.png, and copy the best."""
     arguments = parse_arguments()
     completions = find_completions(arguments.source_dir)
+    readable = whole_ones(completions)
     reference_folder = arguments.ref_dir or arguments.scene / "ref"
     references = load_references(reference_folder)
-    for path in find_copies(completions, reference_folder):
+    for path in find_copies(readable, reference_folder):
         del references[path.name]  # a completion has all its correspondences with its own copy
     if not references:
         raise UserError(f"{reference_folder}: holds only copies of completions; add a photo")
-    mask = read_mask_of(arguments, completions[0])
-    require_writable(arguments.source_dir)
+    mask = read_mask_of(arguments, readable[0])
+    with one_writer(arguments.source_dir):
+        rank(arguments, readable, references, mask, reference_folder)
+    if len(readable) < len(completions):
+        sys.exit(SOMETHING_LEFT_OUT)
+
+
+def rank(
+    arguments: Namespace,
+    completions: list[Path],
+    references: dict[str, Image.Image],
+    mask: Image.Image | None,
+    reference_folder: Path,
+) -> None:
+    """Rank the completions, and add the best to the references if that is asked for."""
     count = arguments.count or ("geometric" if mask else "whole")
     if not mask and is_main_process():
         print("counting over the whole image; --mask or --scene gives the hole")

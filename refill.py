@@ -15,12 +15,14 @@ from accelerate import PartialState
 
 import infer
 import train_realfill
-from realfill.command_line import make_parser, run
+from realfill.command_line import LARGEST_SEED, make_parser, run, whole
 from realfill.contact_sheet import make_rounds_sheet
 from realfill.devices import start_process
 from realfill.errors import UserError
-from realfill.files import appears_whole, require_writable, write_image
-from realfill.scene import load_scene, load_truth, read_photo
+from realfill.files import appears_whole, clear_partial_writes, file_hash, write_image
+from realfill.lock import one_writer
+from realfill.record import refuse_scene
+from realfill.scene import Scene, load_scene, load_truth, read_photo
 from realfill.seed_selection import RANKING_FILE, add_best, photos_in
 from realfill.settings import MATCHERS
 
@@ -31,9 +33,11 @@ def parse_arguments() -> Namespace:
     add = parser.add_argument
     add("--scene", type=Path, required=True, help="scene folder; it stays as it is")
     add("--output_dir", type=Path, default=Path("refill"), help="(default: %(default)s)")
-    add("--target-count", "--target_count", type=int, default=5, help="references in round two")
+    add(
+        "--target-count", "--target_count", type=whole(1), default=5, help="references in round two"
+    )
     add("--matcher", choices=MATCHERS, default="auto", help="what ranks (default: %(default)s)")
-    add("--seed", type=int, help="seed of training and sampling")
+    add("--seed", type=whole(0, LARGEST_SEED), help="seed of training and sampling")
     add("--train_flags", default="", help='for both trainings: --train_flags="--max_train_steps 9"')
     add("--infer_flags", default="", help='for both samplings: --infer_flags="--num_images 8"')
     return parser.parse_args()
@@ -48,8 +52,15 @@ def main() -> None:
             f"{arguments.scene}: has {len(scene.references)} references already; "
             f"--target_count must be more, so that completions can be added"
         )
-    require_writable(arguments.output_dir)
+    refuse_scene(arguments.output_dir, arguments.scene)
     state = start_process()
+    with one_writer(arguments.output_dir):
+        state.wait_for_everyone()
+        play_both(arguments, scene, state)
+
+
+def play_both(arguments: Namespace, scene: Scene, state: PartialState) -> None:
+    """Play both rounds and draw them side by side."""
     rounds = [arguments.output_dir / f"round-{number}" for number in (1, 2)]
     first = play(rounds[0], arguments.scene, arguments, state)
     grown = rounds[1] / arguments.scene.resolve().name
@@ -95,19 +106,32 @@ def play(
 
 
 def grow_scene(scene: Path, ranked: list[Path], grown: Path, target_count: int) -> None:
-    """Write to `grown` a copy of the scene with the best completions among its references."""
+    """Write to `grown` a copy of the scene with the best completions among its references.
+
+    Raises `UserError` if one is there already that was grown from others.
+    """
     grown.parent.mkdir(exist_ok=True)
-    for unfinished in grown.parent.glob(f".{grown.name}.*"):  # a killed run was writing it
-        shutil.rmtree(unfinished)
-    if grown.exists():
-        return
+    clear_partial_writes(grown.parent)
     with appears_whole(grown) as temporary:
         shutil.copytree(scene / "target", temporary / "target")
         (temporary / "ref").mkdir()
         for photo in photos_in(scene / "ref"):
             shutil.copy(photo, temporary / "ref")
         added = add_best(ranked, temporary / "ref", target_count)
+        if grown.exists():
+            if contents(grown) != contents(temporary):
+                raise UserError(
+                    f"{grown}: was grown with another --target_count, scene or other completions; "
+                    "round two rests on it; choose another --output_dir"
+                )
+            shutil.rmtree(grown)  # the same, which takes its place
     print(f"{grown}: the scene with {len(added)} completions added to its references")
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Return the hashes of the files in `folder` by their paths in it."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): file_hash(path) for path in files}
 
 
 if __name__ == "__main__":

@@ -17,20 +17,29 @@ from diffusers.optimization import SchedulerType
 
 from realfill import training
 from realfill.checkpoints import load_checkpoint, save_checkpoint
-from realfill.command_line import make_parser, run
+from realfill.command_line import LARGEST_SEED, hide_secrets, make_parser, real, run, whole
 from realfill.devices import DTYPES, check_flags, choose_precision, start_process
 from realfill.errors import UserError
+from realfill.lock import one_writer
 from realfill.memory import choose_savings, explain_shortage
 from realfill.models import (
     DEFAULT_BASE,
-    LORA_FILE,
     fingerprint,
+    fingerprints,
     load_base,
     native_resolution,
+    resolve_base,
 )
-from realfill.record import library_versions, read_record
+from realfill.record import LORA_FILE, library_versions, read_record
 from realfill.results import check_hub, push_to_hub, save_merged, write_results
-from realfill.runs import check_output, choose_seed, is_finished, require_same
+from realfill.runs import (
+    SCRIPT,
+    check_output,
+    choose_seed,
+    claim_output,
+    is_finished,
+    require_same,
+)
 from realfill.scene import Scene, load_scene
 from realfill.set_up import set_up
 from realfill.settings import PROMPT, TrainingSettings
@@ -58,34 +67,50 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
     add("pretrained_model_name_or_path", "base: folder or hub id", default=DEFAULT_BASE)
     add("revision", "revision of the base on the hub", default=None)
     add("tokenizer_name", "tokenizer, where it is not the base's", default=None)
-    add("resolution", "side of the crops in pixels (default: the base's native size)", type=int)
-    add("seed", "seed of all draws (default: a random one, written down)", type=int)
+    add(
+        "resolution",
+        "side of the crops in pixels (default: the base's native size)",
+        type=whole(1, 65536),
+    )
+    add(
+        "seed",
+        "seed of all draws (default: a random one, written down)",
+        type=whole(0, LARGEST_SEED),
+    )
     add("mixed_precision", "default: the fastest safe one here", choices=("no", "fp16", "bf16"))
 
-    add("max_train_steps", "optimizer steps (default: 2000)", type=int, default=None)
-    add("num_train_epochs", "passes over the photos, in place of steps", type=int)
-    add("train_batch_size", "samples a step and process, drawn with replacement")
-    add("gradient_accumulation_steps", "batches summed into one optimizer step")
-    add("unet_learning_rate", "learning rate of the UNet's layers")
-    add("text_encoder_learning_rate", "the same for the text encoder; 0 leaves it as it is")
+    add("max_train_steps", "optimizer steps (default: 2000)", default=None, type=whole(1))
+    add("num_train_epochs", "passes over the photos, in place of steps", type=whole(1))
+    add("train_batch_size", "samples a step and process, drawn with replacement", type=whole(1))
+    add("gradient_accumulation_steps", "batches summed into one optimizer step", type=whole(1))
+    add("unet_learning_rate", "learning rate of the UNet's layers", type=real(0))
+    add(
+        "text_encoder_learning_rate",
+        "the same for the text encoder; 0 leaves it as it is",
+        type=real(0),
+    )
     switch("scale_lr", "multiply both rates by batch, accumulation and processes")
     schedules = [kind.value for kind in SchedulerType if kind.value != "piecewise_constant"]
     add("lr_scheduler", "schedule of the rates; constant has no warm-up", choices=schedules)
-    add("lr_warmup_steps", "steps of warm-up, where the schedule has one")
-    add("lr_num_cycles", "restarts of cosine_with_restarts")
-    add("lr_power", "power of the polynomial schedule")
-    add("latent_reuse", "uses of an encoded crop, on average; 1 encodes anew for every step")
+    add("lr_warmup_steps", "steps of warm-up, where the schedule has one", type=whole(0))
+    add("lr_num_cycles", "restarts of cosine_with_restarts", type=whole(1))
+    add("lr_power", "power of the polynomial schedule", type=real(0))
+    add(
+        "latent_reuse",
+        "uses of an encoded crop, on average; 1 encodes anew for every step",
+        type=whole(1),
+    )
     switch("use_8bit_adam", "8-bit AdamW from bitsandbytes: less memory")
     switch("use_4bit_base", "the frozen UNet's linear layers as NF4 from bitsandbytes")
-    add("adam_beta1", "decay of AdamW's first moment")
-    add("adam_beta2", "decay of AdamW's second moment")
-    add("adam_weight_decay", "AdamW's weight decay")
-    add("adam_epsilon", "AdamW's epsilon")
-    add("max_grad_norm", "gradients are clipped to this norm")
+    add("adam_beta1", "decay of AdamW's first moment", type=real(0, below=1))
+    add("adam_beta2", "decay of AdamW's second moment", type=real(0, below=1))
+    add("adam_weight_decay", "AdamW's weight decay", type=real(0))
+    add("adam_epsilon", "AdamW's epsilon", type=real(above=0))
+    add("max_grad_norm", "gradients are clipped to this norm", type=real(above=0))
 
-    add("lora_rank", "rank of the update matrices")
-    add("lora_alpha", "scale of the updates, over the rank")
-    add("lora_dropout", "dropout before the updates")
+    add("lora_rank", "rank of the update matrices", type=whole(1))
+    add("lora_alpha", "scale of the updates, over the rank", type=whole(1))
+    add("lora_dropout", "dropout before the updates", type=real(0, below=1))
     add(
         "lora_bias",
         "only none: LoRA files hold no biases",
@@ -95,10 +120,15 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
     names = " ".join(default["lora_target_modules"])
     add("lora_target_modules", f"adapted modules of the UNet (default: {names})", nargs="+")
 
-    add("num_validation_images", "completions a validation; 0 turns it off", default=4)
-    add("validation_steps", "steps between validations", default=100)
-    add("checkpointing_steps", "steps between checkpoints", default=500)
-    add("checkpoints_total_limit", "checkpoints kept (default: all)", type=int)
+    add(
+        "num_validation_images",
+        "completions a validation; 0 turns it off",
+        default=4,
+        type=whole(0),
+    )
+    add("validation_steps", "steps between validations", default=100, type=whole(1))
+    add("checkpointing_steps", "steps between checkpoints", default=500, type=whole(1))
+    add("checkpoints_total_limit", "checkpoints kept (default: all)", type=whole(1))
     add("resume_from_checkpoint", "go on from this folder, or from the 'latest'", default=None)
     add("logging_dir", "folder of the logs, in the output folder", default="logs")
     trackers = ("tensorboard", "wandb", "all", "none")
@@ -106,7 +136,9 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
     add("wandb_project_name", "project on Weights & Biases", default="realfill")
     add("wandb_key", "API key; 'wandb login' or WANDB_API_KEY is safer", default=None)
 
-    add("max_memory_gb", "stay within it: try out which memory savings it takes", type=float)
+    add(
+        "max_memory_gb", "stay within it: try out which memory savings it takes", type=real(above=0)
+    )
     switch("offload_idle_models", "keep idle models in main memory, encode photos one at a time")
     switch("gradient_checkpointing", "less memory, more time")
     switch("enable_xformers_memory_efficient_attention", "xformers attention (NVIDIA GPU)")
@@ -119,23 +151,7 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
     switch("pad_to_full_batch", "accepted; batches are always full")
     add("local_rank", "accepted; accelerate sets it", type=int, default=-1)
     arguments = parser.parse_args(argv)
-    for name in (
-        "resolution",
-        "max_train_steps",
-        "num_train_epochs",
-        "train_batch_size",
-        "gradient_accumulation_steps",
-        "validation_steps",
-        "checkpointing_steps",
-        "checkpoints_total_limit",
-        "lora_rank",
-        "latent_reuse",
-    ):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            parser.error(f"--{name} must be 1 or more")
-    if arguments.max_memory_gb is not None and not 0 < arguments.max_memory_gb < float("inf"):
-        parser.error("--max_memory_gb must be a number above 0")
+    hide_secrets("hub_token", "wandb_key")
     if arguments.lora_bias != "none":
         parser.error(
             f"--lora_bias {arguments.lora_bias}: trained biases cannot be kept, diffusers refuses "
@@ -199,31 +215,29 @@ def make_settings(
 def main(argv: list[str] | None = None) -> None:
     """Train and leave the LoRA file."""
     arguments = parse_arguments(argv)
-    output_dir = Path(arguments.output_dir)
     scene = load_scene(arguments.train_data_dir)
     accelerator = start_accelerator(arguments)
-    checkpoint = check_output(output_dir, arguments.resume_from_checkpoint)
+    with one_writer(Path(arguments.output_dir)):
+        accelerator.wait_for_everyone()  # what a killed run left half-written is gone
+        train(accelerator, scene, arguments)
+
+
+def train(accelerator: Accelerator, scene: Scene, arguments: Namespace) -> None:
+    """Load the base, train it, and write what comes out, if it is not there already."""
+    output_dir = Path(arguments.output_dir)
+    checkpoint = check_output(
+        output_dir, arguments.train_data_dir, arguments.resume_from_checkpoint
+    )
     api = check_hub(arguments.hub_token) if arguments.push_to_hub else None
 
-    base = arguments.pretrained_model_name_or_path
     seed = choose_seed(arguments.seed, read_record(checkpoint or output_dir))
     if arguments.max_memory_gb:
         arguments.mixed_precision = accelerator.mixed_precision
         arguments = choose_savings(accelerator, arguments, try_out)
     pipeline, settings = load(accelerator, scene, seed, arguments)
-    record = {
-        "base": base,
-        "base_folder": str(Path(base).resolve()) if Path(base).is_dir() else None,
-        "revision": arguments.revision,
-        "prompt": PROMPT,
-        "scene": scene.name,
-        "steps": settings.max_train_steps,
-        "settings": asdict(settings),
-        "identity": {"base": fingerprint(pipeline), "scene": scene.digest()},
-        "versions": library_versions(),
-    }
+    record = make_record(pipeline, scene, settings, arguments)
     if arguments.resume_from_checkpoint:
-        if is_finished(output_dir, record):
+        if is_finished(output_dir, record, checkpoint):
             accelerator.print(f"{output_dir}: trained already")
             return
         accelerator.print(f"going on from {checkpoint or 'the start: there is no checkpoint'}")
@@ -237,12 +251,37 @@ def main(argv: list[str] | None = None) -> None:
     if accelerator.is_main_process:
         write_results(output_dir, pipeline, record)
         if arguments.save_merged:
-            save_merged(output_dir, record["base_folder"] or base, arguments.revision)
+            save_merged(output_dir, record["base_folder"] or record["base"], arguments.revision)
         if api:
             push_to_hub(api, output_dir, arguments.hub_model_id or output_dir.name, record)
         print(f"wrote {output_dir / LORA_FILE}")
     for tracker in accelerator.trackers:
         tracker.finish()
+
+
+def make_record(
+    pipeline: StableDiffusionInpaintPipeline,
+    scene: Scene,
+    settings: TrainingSettings,
+    arguments: Namespace,
+) -> dict[str, Any]:
+    """Return what realfill.json says of this run. Raises `UserError` for foreign files."""
+    base = arguments.pretrained_model_name_or_path
+    place = Path(resolve_base(base))
+    return {
+        "script": SCRIPT,
+        "files": claim_output(Path(arguments.output_dir), arguments.save_merged),
+        "base": base,
+        "base_folder": str(place.resolve()) if place.is_dir() else None,
+        "revision": arguments.revision,
+        "prompt": PROMPT,
+        "scene": scene.name,
+        "steps": settings.max_train_steps,
+        "settings": asdict(settings),
+        "identity": {"base": fingerprint(pipeline), "scene": scene.digest()},
+        "base_fingerprints": fingerprints(pipeline),
+        "versions": library_versions(),
+    }
 
 
 def load(

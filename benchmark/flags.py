@@ -4,12 +4,18 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from benchmark.base import Options
+from realfill.command_line import whole
 
 
 def add_common_flags(parser: ArgumentParser) -> None:
     """Add the flags that decide what is computed and where it is kept."""
     add = parser.add_argument
-    add("--num_images", type=int, default=16, help="completions a folder (default: %(default)s)")
+    add(
+        "--num_images",
+        type=whole(1),
+        default=16,
+        help="completions a folder (default: %(default)s)",
+    )
     add(
         "--resolution",
         choices=("512", "native"),

@@ -74,6 +74,11 @@ def find_folders(
         raise UserError(f"{base}: no such folder; give the folder that holds the results folders")
     folders, unusable = [], {}
     for path in sorted(filter(Path.is_dir, base.iterdir()), key=natural):
+        try:
+            next(path.iterdir(), None)
+        except OSError as error:
+            unusable[path.name] = f"cannot be read ({error.strerror})"
+            continue
         inside = [sub for sub in sorted(path.iterdir(), key=natural) if holds_completions(sub)]
         if not inside and not (holds_completions(path) or DATASET_NAME.fullmatch(path.name)):
             continue
@@ -146,12 +151,19 @@ def find_set(
 
 def holds_completions(path: Path) -> bool:
     """Say whether `path` is a folder with numbered PNG images in it."""
-    return path.is_dir() and next(numbered(path), None) is not None
+    try:
+        return path.is_dir() and next(iter(numbered(path)), None) is not None
+    except OSError:
+        return False
 
 
 def numbered(folder: Path) -> Iterable[Path]:
-    """Yield the PNG images in `folder` that are named 0, 1, 2 and so on."""
-    return (path for path in folder.glob("*.png") if re.fullmatch(r"0|[1-9]\d*", path.stem))
+    """Yield the PNG images in `folder` that are named 0, 1, 2 and so on; no pipe, no dead link."""
+    return (
+        path
+        for path in folder.iterdir()
+        if re.fullmatch(r"(0|[1-9]\d*)\.png", path.name) and path.is_file()
+    )
 
 
 def natural(path: Path) -> list[tuple[int, str]]:

@@ -10,12 +10,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from realfill.errors import UserError
-from realfill.scene import read_mask, read_photo
-
-EXIF_ORIENTATION = 0x0112
+from realfill.scene import EXIF_ORIENTATION, opened, read_mask, read_photo
 
 
 class Photo:
@@ -66,11 +64,11 @@ class Truth(Photo):
 def upright_size(path: Path) -> tuple[int, int] | None:
     """Return the width and height that `path` has upright, from its header, or None."""
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             # Pillow decodes a PNG to look for EXIF data behind its pixels; few have any.
             if image.format == "PNG" and "exif" not in image.info:
                 return image.size
             turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
             return image.size[::-1] if turned else image.size
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError):
+    except UserError:
         return None

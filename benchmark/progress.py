@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from benchmark.folders import ResultsFolder
 from benchmark.scoring import Scored
+from realfill.command_line import printable
 
 
 class Progress:
@@ -38,4 +39,4 @@ class Progress:
         line += f"{len(result.images)} completions, {result.measured} numbers measured"
         details = "; ".join([*result.notes, *result.left_out])
         if details or self.bar.disable:
-            tqdm.write(f"{line}; {details}" if details else line, file=sys.stderr)
+            tqdm.write(printable(f"{line}; {details}" if details else line), file=sys.stderr)

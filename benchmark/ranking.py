@@ -84,7 +84,7 @@ def find_fault(path: Path, result: Scored, cache: Cache | None) -> str | None:
         missing = sorted(set(result.hashes) - set(read_ranking(path)))
     except FileNotFoundError:
         return "no such file"
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"damaged ({type(error).__name__})"
     if missing:
         return f"does not rank {', '.join(missing)}"
@@ -102,7 +102,7 @@ def make_ranking(folder: ResultsFolder, script: Path) -> None:
     if not script.is_file():
         raise UserError(f"{script}: no such file; --loftr_script_path none does without")
     references = folder.scene_folder / "ref"
-    command = [sys.executable, str(script), "--source-dir", str(folder.path)]
+    command = [sys.executable, str(script.resolve()), "--source-dir", str(folder.path)]
     command += ["--ref-dir", str(references), "--scene", str(folder.scene_folder)]
     command += ["--rank-only", "--ranking-output-file", RANKING_FILE]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -14,6 +14,7 @@ from benchmark.cache import Cache, make_key
 from benchmark.report import Report
 from benchmark.report_text import number, signed
 from benchmark.scoring import Scored
+from realfill.errors import UserError
 from realfill.files import file_hash
 from realfill.scene import read_mask, read_photo
 
@@ -64,6 +65,8 @@ def make_strips(report: Report, results: Sequence[Scored]) -> list[dict[str, Any
 
     The target is the truth with the hole marked. Best and worst go by the first score.
     """
+    if not report["folders"]:
+        return []
     score = picture_score(report)
     strips: dict[str, dict[str, Any]] = {}
     for result in (result for result in results if result.images):
@@ -97,7 +100,7 @@ def picture_score(report: Report) -> Report:
 
 def thumbnails(wanted: Sequence[Files], cache: Cache) -> list[str]:
     """Return small JPEGs as data addresses; a damaged photo gives an empty one."""
-    hashes = in_parallel(lambda files: [file_hash(path) for path in files], wanted)
+    hashes = in_parallel(lambda files: [hash_if_there(path) for path in files], wanted)
     keys = [make_key("thumbnail", THUMBNAIL, HOLE, *parts) for parts in hashes]
     known = cache.read(set(keys))
     missing = {key: files for key, files in zip(keys, wanted, strict=True) if key not in known}
@@ -107,12 +110,23 @@ def thumbnails(wanted: Sequence[Files], cache: Cache) -> list[str]:
     return ["data:image/jpeg;base64," + base64.b64encode(known[key]).decode() for key in keys]
 
 
+def hash_if_there(path: Path) -> str:
+    """Return the hash of a file, or its name if it cannot be read."""
+    try:
+        return file_hash(path)
+    except OSError:
+        return str(path)
+
+
 def draw(files: Files) -> bytes:
-    """Return a photo, its hole marked where a mask is given, as a small JPEG."""
-    photo = read_photo(files[0])
-    for mask_path in files[1:]:
-        mask = read_mask(mask_path).resize(photo.size, Image.Resampling.NEAREST)
-        photo = Image.composite(Image.new("RGB", photo.size, HOLE), photo, mask)
+    """Return a photo, its hole marked where a mask is given, as a small JPEG; grey if damaged."""
+    try:
+        photo = read_photo(files[0])
+        for mask_path in files[1:]:
+            mask = read_mask(mask_path).resize(photo.size, Image.Resampling.NEAREST)
+            photo = Image.composite(Image.new("RGB", photo.size, HOLE), photo, mask)
+    except UserError:
+        photo = Image.new("RGB", (THUMBNAIL, THUMBNAIL), HOLE)
     photo.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     photo.save(buffer, "JPEG", quality=85)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from benchmark.report import Report
+from realfill.command_line import printable
 
 RULE = "=" * 80
 
@@ -26,7 +27,7 @@ def as_text(report: Report) -> str:
     lines += ["", "--- Scenes ---", *scenes(report)]
     lines += left_out(report)
     lines += ["", RULE, "Metric Interpretation Guide:", *guide(report), RULE]
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def averages(report: Report, each: Report) -> list[str]:

@@ -69,14 +69,13 @@ class Scorer:
         try:
             truth = Truth(*folder.truth_and_mask())
             photos = [Photo(path) for path in choose_images(result, truth, self)]
-        except UserError as error:
+        except (UserError, OSError) as error:
             result.left_out.append(str(error))
             photos = []
-        result.images = [photo.path.name for photo in photos]
         if photos:
-            files = [truth.path, truth.mask_path, *(photo.path for photo in photos)]
-            hashes = dict(zip(files, in_parallel(file_hash, files), strict=True))
+            hashes, photos = hash_files(truth, photos, result)
             result.hashes = {photo.path.name: hashes[photo.path] for photo in photos}
+        result.images = [photo.path.name for photo in photos]
         for name, metric in self.metrics.items():
             if photos and metric.compares_sets:
                 found = self.numbers(name, [truth, *photos], hashes, None, result)
@@ -134,6 +133,29 @@ class Scorer:
             metric.load()
             self.loaded.add(name)
         return metric.measure(truth, photos) if photos else []
+
+
+def hash_files(
+    truth: Truth, photos: Sequence[Photo], result: Scored
+) -> tuple[dict[Path, str], list[Photo]]:
+    """Return the hashes of all files, and the photos that have one; note what cannot be read."""
+
+    def hash_or_fault(path: Path) -> str | OSError:
+        try:
+            return file_hash(path)
+        except OSError as error:
+            return error
+
+    paths = [truth.path, truth.mask_path, *(photo.path for photo in photos)]
+    found = dict(zip(paths, in_parallel(hash_or_fault, paths), strict=True))
+    faults = {path: each for path, each in found.items() if isinstance(each, OSError)}
+    result.left_out += [
+        f"{path}: cannot be read ({each.strerror})" for path, each in faults.items()
+    ]
+    if faults.keys() & {truth.path, truth.mask_path}:
+        return {}, []
+    hashes = {path: each for path, each in found.items() if path not in faults}
+    return hashes, [photo for photo in photos if photo.path in hashes]
 
 
 def readable(photos: Sequence[Photo], result: Scored) -> list[Photo]:

@@ -91,13 +91,6 @@ def list_checkpoints(output_dir: Path) -> list[Path]:
     return [path for _, path in sorted(numbered, reverse=True)]
 
 
-def remove_partial_writes(output_dir: Path) -> None:
-    """Remove what a killed run was writing."""
-    for pattern in (".checkpoint-*", ".lora-*", ".merged-*"):
-        for path in output_dir.glob(pattern):
-            shutil.rmtree(path, ignore_errors=True)
-
-
 def find_checkpoint(output_dir: Path, requested: str) -> Path | None:
     """Return the checkpoint to resume from: `requested`, or the newest undamaged for "latest".
 
@@ -126,7 +119,7 @@ def find_damage(folder: Path) -> str | None:
         for name, expected in hashes.items():
             if file_hash(folder / name) != expected:
                 return f"{name} is damaged"
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"damaged or no checkpoint ({error})"
     return None
 

@@ -1,17 +1,26 @@
 """What the scripts share on the command line: flags, quiet libraries, one line for mistakes."""
 
 import errno
+import io
+import math
 import os
 import re
+import signal
 import sys
+import threading
+import time
 import warnings
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from importlib import import_module
 
 from safetensors import SafetensorError
 
 from realfill.errors import UserError
+
+LARGEST_SEED = 2**63 - 1
+SOMETHING_LEFT_OUT = 3
+"""Exit code of a script that did what could be done and said what could not."""
 
 
 def quiet_libraries() -> None:
@@ -35,21 +44,87 @@ def make_parser(description: str) -> ArgumentParser:
     return parser
 
 
+def whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
+    """Return the type of a flag that takes a whole number from `least` to `most`."""
+
+    def whole_number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise ArgumentTypeError(f"invalid int value: {text!r}") from None
+        if value < least:
+            raise ArgumentTypeError(f"must be {least} or more")
+        if value > most:
+            raise ArgumentTypeError(f"must be {most} or less")
+        return value
+
+    return whole_number
+
+
+def real(
+    least: float = -math.inf, below: float = math.inf, above: float = -math.inf
+) -> Callable[[str], float]:
+    """Return the type of a flag that takes a finite number within these limits."""
+
+    def finite_number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise ArgumentTypeError(f"invalid float value: {text!r}") from None
+        if not (math.isfinite(value) and least <= value < below and value > above):
+            limits = ((least, "{:g} or more"), (above, "above {:g}"), (below, "below {:g}"))
+            words = [word.format(limit) for limit, word in limits if math.isfinite(limit)]
+            raise ArgumentTypeError(f"must be a number {' and '.join(words) or 'that is finite'}")
+        return value
+
+    return finite_number
+
+
+def hide_secrets(*names: str) -> None:
+    """Take the values of the flags `names` out of `sys.argv`, which experiment trackers upload."""
+    for place, argument in enumerate(sys.argv):
+        name = argument.split("=")[0].removeprefix("--")
+        if name not in names:
+            continue
+        if "=" in argument:
+            sys.argv[place] = f"--{name}=***"
+        elif place + 1 < len(sys.argv):
+            sys.argv[place + 1] = "***"
+        print(
+            f"--{name}: other users of this machine can read it; HF_TOKEN and WANDB_API_KEY in "
+            "the environment are safer",
+            file=sys.stderr,
+        )
+
+
 def is_main_process() -> bool:
     """Say whether this is the first process of the launch, or the only one."""
     return os.environ.get("RANK", "0") == "0"
 
 
+def printable(text: str) -> str:
+    """Return `text` with control characters, which a terminal would obey, as escapes."""
+    return "".join(
+        character
+        if character == "\n" or character.isprintable() or character == "\t"
+        else character.encode("unicode_escape", "surrogatepass").decode()
+        for character in text
+    )
+
+
 def stop(message: str) -> None:
     """Print `message` on one line, once for all processes of the launch, and exit with code 2."""
     if is_main_process():
-        print(f"{os.path.basename(sys.argv[0])}: {' '.join(message.split())}", file=sys.stderr)
+        line = printable(" ".join(message.split()))
+        print(f"{os.path.basename(sys.argv[0])}: {line}", file=sys.stderr)
     sys.exit(2)
 
 
 def run(main: Callable[[], None]) -> None:
     """Call `main` and turn what the user can cure into one line and exit code 2."""
     quiet_libraries()
+    keep_writing()
+    end_with_launcher()
     try:
         main()
         leave_process_group()
@@ -58,9 +133,62 @@ def run(main: Callable[[], None]) -> None:
     except (OSError, SafetensorError) as error:
         if is_disk_full(error):
             stop("the disk is full: free some space and start again; nothing was left half-written")
-        raise
+        place = f"{error.filename}: " if getattr(error, "filename", None) else ""
+        reason = getattr(error, "strerror", None) or error
+        stop(f"{place}{reason}; mend that and start again; nothing was left half-written")
+    except MemoryError:
+        stop("out of memory; nothing was left half-written")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+class UnbreakableStream(io.FileIO):
+    """A stream that goes on into the void when whoever read it has gone, as `| head -1` does."""
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        """Write `data`, or forget it."""
+        try:
+            return super().write(data) or 0
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            return len(data)
+
+
+def keep_writing() -> None:
+    """Let no character and no closed pipe on stdout and stderr end the run."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not getattr(sys, f"__{name}__") or not isinstance(stream, io.TextIOWrapper):
+            continue  # a test or a notebook has put its own there
+        stream.flush()
+        raw = UnbreakableStream(stream.fileno(), "w", closefd=False)
+        setattr(
+            sys,
+            name,
+            io.TextIOWrapper(
+                io.BufferedWriter(raw),
+                stream.encoding,
+                errors="backslashreplace",
+                line_buffering=stream.line_buffering or name == "stderr",
+            ),
+        )
+
+
+def end_with_launcher() -> None:
+    """End this process when the launcher that waits for it is gone, however that ended.
+
+    Only under `accelerate launch` and `torchrun`: a plain `python` outlives its terminal.
+    """
+    if not os.environ.keys() & {"ACCELERATE_DYNAMO_BACKEND", "TORCHELASTIC_RUN_ID"}:
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def leave_process_group() -> None:

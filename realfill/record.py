@@ -1,14 +1,19 @@
-"""realfill.json: what made the content of an output folder."""
+"""Who made what is in a folder: a script replaces only files that its record names as its own."""
 
 import json
+import os
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from realfill.errors import UserError
 
+LORA_FILE = "pytorch_lora_weights.safetensors"
 RECORD_FILE = "realfill.json"
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors")
+MODEL_FILES = (LORA_FILE, "model_index.json", "state.json")
+"""What tells a folder with a model, or a checkpoint, from one with completions."""
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -20,9 +25,88 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+        record = json.loads(path.read_text("utf-8"))
+        check_shape(record)
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: damaged ({error}); delete it or make the folder anew") from None
+    return record
+
+
+def check_shape(record: Any) -> None:
+    """Raise ValueError if `record` does not hold what the scripts read from one."""
+    if not isinstance(record, dict):
+        raise ValueError("not a record")
+    shapes = {"settings": dict, "identity": dict, "base_fingerprints": dict, "files": list}
+    shapes |= {"completions": dict, "provenance": dict}
+    shapes |= dict.fromkeys(("base", "prompt", "script", "scene", "lora_sha256"), str)
+    shapes |= dict.fromkeys(("base_folder", "revision"), str | None)
+    wrong = [
+        name
+        for name, kind in shapes.items()
+        if name in record and not isinstance(record[name], kind)
+    ]
+    if not wrong:
+        settings = record.get("settings", {})
+        wrong = [name for name in ("seed", "resolution") if type(settings.get(name, 1)) is not int]
+    if wrong:
+        raise ValueError(f"unusable {', '.join(wrong)}")
+
+
+def made_by(record: dict[str, Any]) -> str | None:
+    """Return the script that wrote `record`, also if that was before records said so."""
+    if "model_path" in record or record.get("settings", {}).get("geometry"):
+        return record.get("script", "infer.py")
+    return record.get("script", "train_realfill.py" if "identity" in record else None)
+
+
+def claim(folder: Path, script: str, names: Iterable[str]) -> list[str]:
+    """Return all names in `folder` that are the script's own from now on, for its record.
+
+    Raises `UserError` if one of `names` is there already and the record of `folder` does not name
+    it as the script's own. Records of earlier releases name no files: there, all `names` are its.
+    """
+    names, record = list(names), read_record(folder)
+    owner = made_by(record)
+    if record and owner != script:
+        raise UserError(
+            f"{folder}: holds what {owner or 'another program'} made; choose another --output_dir"
+        )
+    own = record.get("files", names if record else [])
+    own = [name for name in own if isinstance(name, str) and Path(name).name == name]
+    for name in names:
+        if os.path.lexists(folder / name) and name not in own:
+            raise UserError(
+                f"{folder / name}: was not made by {script}, which never replaces what it did not "
+                "make; choose another --output_dir"
+            )
+    return sorted({*own, *names})
+
+
+def refuse_scene(output_dir: Path, scene: Path | None) -> None:
+    """Raise `UserError` if `output_dir` is a scene, or lies among the photos of one.
+
+    `scene` is the one that the run reads; others are told by their `ref/` and `target/`.
+    """
+    place = output_dir.resolve()
+    photos = [scene / "ref", scene / "target"] if scene else []
+    within = {folder.resolve() for folder in photos} & {place, *place.parents}
+    for folder in (place, *place.parents):
+        if (folder / "ref").is_dir() and (folder / "target").is_dir():
+            below = place.relative_to(folder).parts
+            within |= {folder} if not below or below[0] in ("ref", "target") else set()
+    if within:
+        raise UserError(
+            f"{output_dir}: belongs to a scene, whose photos stay as they are; choose another "
+            "--output_dir"
+        )
+
+
+def refuse_model(output_dir: Path) -> None:
+    """Raise `UserError` if `output_dir` is a folder with a model or a checkpoint."""
+    if any((output_dir / name).exists() for name in MODEL_FILES):
+        raise UserError(
+            f"{output_dir}: holds a model; choose another --output_dir for the completions"
+        )
 
 
 def library_versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:

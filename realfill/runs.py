@@ -7,20 +7,33 @@ from typing import Any
 
 from accelerate.utils import broadcast_object_list
 
-from realfill.checkpoints import find_checkpoint, remove_partial_writes
+from realfill.checkpoints import find_checkpoint
 from realfill.errors import UserError
-from realfill.files import require_writable
-from realfill.models import LORA_FILE
-from realfill.record import read_record
+from realfill.models import find_lora_damage
+from realfill.record import LORA_FILE, claim, read_record, refuse_scene
+
+SCRIPT = "train_realfill.py"
+MERGED = ("model_index.json", "scheduler", "text_encoder", "tokenizer", "unet", "vae")
+"""What `--save_merged` adds."""
 
 
-def check_output(output_dir: Path, resume: str | None) -> Path | None:
-    """Return the checkpoint to go on from. Raises `UserError` where a training is there already."""
-    require_writable(output_dir)
-    remove_partial_writes(output_dir)
+def check_output(output_dir: Path, scene: Path, resume: str | None) -> Path | None:
+    """Return the checkpoint to go on from.
+
+    Raises `UserError` if a training is there already that this run does not go on from, or if
+    the folder is a scene's.
+    """
+    refuse_scene(output_dir, scene)
+    holds_training = (output_dir / LORA_FILE).exists() or any(output_dir.glob("checkpoint-*"))
     if resume:
-        return find_checkpoint(output_dir, resume)
-    if (output_dir / LORA_FILE).exists() or any(output_dir.glob("checkpoint-*")):
+        checkpoint = find_checkpoint(output_dir, resume)
+        if checkpoint and holds_training and checkpoint.resolve().parent != output_dir.resolve():
+            raise UserError(
+                f"{output_dir}: holds a training already, and {checkpoint} is of another folder; "
+                "choose another --output_dir to go on there"
+            )
+        return checkpoint
+    if holds_training:
         raise UserError(
             f"{output_dir}: holds a training already; go on with --resume_from_checkpoint latest, "
             "or choose another --output_dir"
@@ -28,27 +41,34 @@ def check_output(output_dir: Path, resume: str | None) -> Path | None:
     return None
 
 
+def claim_output(output_dir: Path, merged: bool) -> list[str]:
+    """Return the files that this run may write in `output_dir`. Raises `UserError`, see `claim`."""
+    return claim(output_dir, SCRIPT, [LORA_FILE, *(MERGED if merged else ())])
+
+
 def choose_seed(requested: int | None, record: dict[str, Any]) -> int:
     """Return the seed asked for, the recorded one, or a new one that all processes share."""
     if requested is not None:
         return requested
-    recorded = record.get("settings", {}).get("seed")
-    if recorded is not None:
-        return recorded
+    if "seed" in record.get("settings", {}):
+        return record["settings"]["seed"]
     return broadcast_object_list([secrets.randbelow(2**31)])[0]
 
 
-def is_finished(output_dir: Path, record: dict[str, Any]) -> bool:
-    """Say whether `output_dir` holds just what this run would leave.
+def is_finished(output_dir: Path, record: dict[str, Any], checkpoint: Path | None) -> bool:
+    """Say whether `output_dir` holds just what this run would leave, whole.
 
-    Raises `UserError` where it holds the result of another training.
+    Raises `UserError` if it holds the result of another training.
     """
     previous = read_record(output_dir)
     if not (output_dir / LORA_FILE).exists() or not previous:
         return False
-    if previous == json.loads(json.dumps(record)):
+    damage = find_lora_damage(output_dir, previous)
+    decisive = ("base", "prompt", "scene", "steps", "settings", "identity")
+    same = comparable(record, decisive) == comparable(previous, decisive)
+    if not damage and same:
         return True
-    if not any(output_dir.glob("checkpoint-*")):
+    if checkpoint is None and not same:
         raise UserError(
             f"{output_dir}: holds the result of another training and no checkpoint to go on from; "
             "choose another --output_dir"
@@ -56,18 +76,28 @@ def is_finished(output_dir: Path, record: dict[str, Any]) -> bool:
     return False
 
 
+def comparable(record: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return those entries of `record` as they come back from JSON."""
+    return json.loads(json.dumps({name: record.get(name) for name in names}))
+
+
 def require_same(record: dict[str, Any], previous: dict[str, Any], checkpoint: Path) -> None:
-    """Raise `UserError` where a checkpoint was made by another training than this one."""
+    """Raise `UserError` if a checkpoint was made by another training than this one, or a longer."""
     for thing, value in record["identity"].items():
-        if previous["identity"][thing] != value:
+        if previous.get("identity", {}).get(thing) != value:
             raise UserError(
                 f"{checkpoint}: was trained with another {thing}; use the one that it was trained "
                 "with, or another --output_dir"
             )
-    for name, value in json.loads(json.dumps(record["settings"])).items():
-        saved = previous["settings"].get(name)
+    for name, value in comparable(record, ("settings",))["settings"].items():
+        saved = previous.get("settings", {}).get(name)
         if name != "max_train_steps" and saved != value:
             raise UserError(
                 f"{checkpoint}: was trained with --{name} {saved}, this run has {value}; "
                 "give the same, or another --output_dir"
             )
+    if previous.get("steps", 0) > record["steps"]:
+        raise UserError(
+            f"{checkpoint}: has {previous['steps']} steps, this run --max_train_steps "
+            f"{record['steps']}; give as many or more, or another --output_dir"
+        )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
+import numpy as np
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -20,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from realfill.blending import grow, resize, shrink_mask, working_size
+from realfill.errors import UserError
 from realfill.memory import is_shortage
 from realfill.seams import blend
 from realfill.settings import SamplingSettings
@@ -119,18 +121,28 @@ def sample(
 
     # The photo is given once for each image, so that a generator serves its own image only.
     with encoding_once(pipeline.vae):
-        return pipeline(
+        pixels = pipeline(
             prompt=[settings.prompt] * len(seeds),
             image=[photo] * len(seeds),
             mask_image=[hole] * len(seeds),
             width=photo.width,
             height=photo.height,
-            num_inference_steps=math.ceil(settings.num_inference_steps / settings.strength),
+            num_inference_steps=min(
+                math.ceil(settings.num_inference_steps / settings.strength),
+                pipeline.scheduler.config.num_train_timesteps,
+            ),
             strength=settings.strength,
             guidance_scale=settings.guidance_scale,
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             callback_on_step_end=advance,
+            output_type="np",
         ).images
+    if not np.isfinite(pixels).all():
+        raise UserError(
+            f"the completion of seed {seeds[0]}, or one sampled with it, is not finite: the model "
+            "is damaged, or needs --mixed_precision bf16 or no; it was not written"
+        )
+    return pipeline.numpy_to_pil(pixels)
 
 
 @contextmanager

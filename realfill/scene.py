@@ -7,16 +7,32 @@ scene/target/gt.*        the truth; only scoring and the contact sheet read it
 """
 
 import hashlib
+import importlib.util
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from realfill.command_line import is_main_process
 from realfill.errors import UserError
 
+FORMATS = (
+    *("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "DIB", "GIF", "PPM", "JPEG2000"),
+    *("TGA", "QOI", "AVIF", "HEIF"),
+)
+"""Pillow's names of the formats that are opened; what needs another program, as EPS, is not."""
+HEIC_SUFFIXES = (".heic", ".heif", ".hif")
+EXIF_ORIENTATION = 0x0112
+SAME_SIZE_TURNS = {2: "mirrored", 3: "turned by 180 degrees", 4: "mirrored"}
+"""What EXIF orientations that keep the size do to a photo."""
+MOST_PIXELS = 110_000_000
+"""A photo of 12,000 x 9,000 may be read; what claims to hold more would take too much memory."""
 MINIMUM_SIDE = 64
 """Pixels; a photo with a shorter side has too little in it to learn from."""
 
@@ -58,21 +74,36 @@ def load_references(folder: Path) -> dict[str, Image.Image]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; put one or more photos of the scene there")
     references, passed_over = {}, []
-    for path in sorted(folder.iterdir()):
+    for path in list_folder(folder):
         if path.name.startswith(".") or not path.is_file() or not is_image(path):
             passed_over.append(path.name)
         else:
             references[path.name] = read_photo(path)
-    if passed_over:
+    if passed_over and is_main_process():
         print(f"{folder}: passed over, not images: {', '.join(passed_over)}", file=sys.stderr)
     if not references:
         raise UserError(f"{folder}: no photos in it; put one or more photos of the scene there")
     return references
 
 
+def list_folder(folder: Path) -> list[Path]:
+    """Return what is in `folder`, sorted. Raises `UserError` if it cannot be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror})") from None
+
+
 def load_target(target_path: Path, mask_path: Path) -> tuple[Image.Image, Image.Image]:
     """Read a photo and its mask. Raises `UserError` where they do not fit each other."""
     target, mask = read_photo(target_path), read_mask(mask_path)
+    turns = [SAME_SIZE_TURNS.get(orientation(path)) for path in (target_path, mask_path)]
+    if turns[0] != turns[1] and is_main_process():
+        print(
+            f"{target_path}: is {turns[0] or 'upright'} by its EXIF orientation, {mask_path.name} "
+            f"{turns[1] or 'upright'}; each was turned by its own, and they were assumed to fit",
+            file=sys.stderr,
+        )
     if mask.size != target.size:
         raise UserError(
             f"{mask_path}: the mask is {mask.width} x {mask.height}, {target_path.name} is "
@@ -94,7 +125,11 @@ def load_truth(folder: Path) -> Image.Image | None:
 
 def find_image(folder: Path, stem: str) -> Path:
     """Return the one image file `stem`.* in `folder`; raises `UserError` for none or several."""
-    found = sorted(path for path in folder.glob(f"{stem}.*") if has_image_suffix(path))
+    found = [
+        path
+        for path in (list_folder(folder) if folder.is_dir() else ())
+        if path.name.startswith(f"{stem}.") and has_image_suffix(path)
+    ]
     if not found:
         raise UserError(f"{folder / stem}.png: no such file (nor in another image format)")
     if len(found) > 1:
@@ -105,7 +140,18 @@ def find_image(folder: Path, stem: str) -> Path:
 
 def has_image_suffix(path: Path) -> bool:
     """Say whether the suffix of `path` is that of a format that can be read."""
-    return Image.registered_extensions().get(path.suffix.lower()) in Image.OPEN
+    register_heic()
+    suffix = path.suffix.lower()
+    return suffix in HEIC_SUFFIXES or Image.registered_extensions().get(suffix) in FORMATS
+
+
+@cache
+def register_heic() -> None:
+    """Let Pillow read HEIC, if its plug-in for that is installed."""
+    if importlib.util.find_spec("pillow_heif"):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
 
 
 def is_image(path: Path) -> bool:
@@ -113,21 +159,20 @@ def is_image(path: Path) -> bool:
     if has_image_suffix(path):
         return True
     try:
-        with Image.open(path):
+        with opened(path):
             return True
-    except (UnidentifiedImageError, OSError):
+    except UserError:
         return False
 
 
 def read_photo(path: Path) -> Image.Image:
     """Read an image of any mode, upright, as RGB; transparency becomes white."""
-    return flatten(open_upright(path), "white").convert("RGB")
+    return open_upright(path, "RGB", "white")
 
 
 def read_mask(path: Path) -> Image.Image:
     """Read a mask of any mode, upright, as L with 0 and 255 only; transparent means known."""
-    image = flatten(open_upright(path), "black").convert("L")
-    return image.point(lambda value: 255 if value > 127 else 0)
+    return open_upright(path, "L", "black").point(lambda value: 255 if value > 127 else 0)
 
 
 def flatten(image: Image.Image, background: str) -> Image.Image:
@@ -135,33 +180,76 @@ def flatten(image: Image.Image, background: str) -> Image.Image:
     image = to_eight_bits(image)
     if not image.has_transparency_data:
         return image
-    image = image.convert("RGBA")
+    if image.mode != "RGBA":
+        image = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, background), image)
 
 
-def open_upright(path: Path) -> Image.Image:
-    """Decode `path` and turn it as its EXIF orientation says. Raises `UserError`."""
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """Open `path`, of one of `FORMATS`; turn whatever goes wrong in the block into `UserError`.
+
+    Pillow's decoders raise almost anything at a damaged file.
+    """
+    register_heic()
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    if not path.is_file():
+        raise UserError(f"{path}: is not a file")  # opening a pipe would wait for ever
     try:
         with warnings.catch_warnings():
-            # Pillow warns from half of the size that it refuses; refusing is enough.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image.load()
-                image = ImageOps.exif_transpose(image)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+            # Pillow warns of large sizes and of odd metadata; refusing is enough.
+            warnings.simplefilter("ignore")
+            formats = [name for name in FORMATS if name in known_formats()]
+            with Image.open(path, formats=formats) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise Image.DecompressionBombError
+                yield image
+    except UserError:
+        raise
     except Image.DecompressionBombError:
         raise UserError(f"{path}: too many pixels to open safely; save it smaller") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
+    except Exception as error:
+        if path.suffix.lower() in HEIC_SUFFIXES and "HEIF" not in Image.OPEN:
+            raise UserError(
+                f"{path}: HEIC needs a plug-in: pip install pillow-heif; or save it as JPEG"
+            ) from None
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
-            f"{path}: damaged or not an image ({error}); save it again as PNG or JPEG"
+            f"{path}: damaged or not an image ({reason}); save it again as PNG or JPEG"
         ) from None
-    if min(image.size) < MINIMUM_SIDE:
+
+
+@cache
+def known_formats() -> frozenset[str]:
+    """Return the formats that this Pillow and its plug-ins can read."""
+    Image.init()
+    return frozenset(Image.OPEN)
+
+
+def orientation(path: Path) -> int:
+    """Return the EXIF orientation of an image file, 1 if it has none. Raises `UserError`."""
+    with opened(path) as image:
+        return image.getexif().get(EXIF_ORIENTATION, 1)
+
+
+def open_upright(path: Path, mode: str, background: str) -> Image.Image:
+    """Decode `path`, turned as its EXIF orientation says, on `background` if transparent.
+
+    `mode` is that of the result. Raises `UserError`.
+    """
+    with opened(path) as image:
+        image.load()
+        if image.mode == "F" and not np.isfinite(np.asarray(image)).all():
+            raise ValueError("it holds values that are not numbers")
+        ImageOps.exif_transpose(image, in_place=True)
+        upright = flatten(image, background).convert(mode)
+    if min(upright.size) < MINIMUM_SIDE:
         raise UserError(
-            f"{path}: {image.width} x {image.height} is too small; "
+            f"{path}: {upright.width} x {upright.height} is too small; "
             f"both sides must be {MINIMUM_SIDE} px or more"
         )
-    return image
+    return upright
 
 
 def to_eight_bits(image: Image.Image) -> Image.Image:
@@ -177,5 +265,7 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
             if values.max() <= 255
             else 65535.0
         )
-        return Image.fromarray((values.clip(0, top) * (255 / top)).round().astype("uint8"))
+        values = values.clip(0, top)
+        values *= 255 / top
+        return Image.fromarray(values.round(out=values).astype("uint8"))
     return image

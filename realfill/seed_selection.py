@@ -1,5 +1,6 @@
 """Seed selection (RealFill, section 3.4): rank a folder's completions, keep the best."""
 
+import json
 import re
 import shutil
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from realfill.matchers.base import Matcher, Matches
 from realfill.matching import CACHE, at_working_size, match_pairs
 from realfill.ranking import Geometry, Ranked, consensus, counting, known_geometry, put_in_order
 from realfill.ranking_sheet import make_ranking_sheet
-from realfill.scene import is_image, read_photo
+from realfill.record import read_record
+from realfill.scene import is_image, list_folder, read_photo
 
 RANKING_FILE = "loftr_ranking_scores.json"
 SHEET_FILE = "ranking.png"
@@ -45,7 +47,7 @@ def find_completions(folder: Path) -> list[Path]:
     """Return 0.png, 1.png, … of `folder` in order. Raises `UserError` where there are none."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give one that infer.py wrote completions to")
-    found = [path for path in folder.glob("*.png") if re.fullmatch(r"\d+", path.stem)]
+    found = [path for path in list_folder(folder) if re.fullmatch(r"\d+\.png", path.name)]
     if not found:
         raise UserError(
             f"{folder}: no completions in it (0.png, 1.png, …); make some with infer.py"
@@ -136,6 +138,7 @@ def rank_folder(
     Returns the paths, best first. See `rank_completions`.
     """
     completions, folder = read_completions(paths), paths[0].parent
+    claim_ranking(folder, ranking_file)
     ranking = rank_completions(
         completions, references, mask, matcher, count, threshold, folder / CACHE
     )
@@ -152,6 +155,28 @@ def rank_folder(
         )
         write_image(folder / SHEET_FILE, sheet)
     return [folder / each.name for each in ranking.completions]
+
+
+def claim_ranking(folder: Path, ranking_file: str) -> None:
+    """Raise `UserError` if writing a ranking into `folder` would replace what is none."""
+    if Path(ranking_file).name != ranking_file or not ranking_file.endswith(".json"):
+        raise UserError(f"--ranking_output_file {ranking_file}: give the name of a .json file")
+    ranked = [path for path in (folder / ranking_file, folder / RANKING_FILE) if is_ranking(path)]
+    path = folder / ranking_file
+    if path.exists() and not is_ranking(path):
+        raise UserError(f"{path}: is no ranking; remove it, or name another --ranking_output_file")
+    sheet = folder / SHEET_FILE
+    if sheet.exists() and not (ranked or SHEET_FILE in read_record(folder).get("files", ())):
+        raise UserError(f"{sheet}: was there before any ranking; move it away")
+
+
+def is_ranking(path: Path) -> bool:
+    """Say whether `path` is a ranking file; a damaged one is not."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.keys() >= {"metadata", "ranking"}
 
 
 def score(ranking: Ranking, completion: Ranked) -> float:
@@ -235,11 +260,12 @@ def add_best(ranked: list[Path], references: Path, target_count: int) -> list[Pa
     contents = {path.read_bytes() for path in there}
     new = [path for path in ranked if path.read_bytes() not in contents]
     chosen = new[: max(0, target_count - len(there))]
-    number = max((int(path.stem) for path in there if path.stem.isdecimal()), default=-1) + 1
+    taken = [path.stem for path in list_folder(references)]  # also by what is no photo
+    number = max((int(stem) for stem in taken if stem.isdecimal()), default=-1) + 1
     added = []
     for path in chosen:
         added.append(references / f"{number + len(added)}.png")
-        with appears_whole(added[-1]) as temporary:
+        with appears_whole(added[-1], new=True) as temporary:
             shutil.copyfile(path, temporary)
     return added
 
@@ -248,6 +274,6 @@ def photos_in(folder: Path) -> list[Path]:
     """Return the photos in a folder of references."""
     return [
         path
-        for path in sorted(folder.iterdir())
+        for path in list_folder(folder)
         if path.is_file() and not path.name.startswith(".") and is_image(path)
     ]

@@ -151,8 +151,9 @@ def test_inference_never_mixes_or_replaces_silently(
     results.mkdir()
     draw_photo(0).save(results / "1.png")
     before = (results / "1.png").read_bytes()
-    complaint = refuse(*infer_flags(scene_folder, base_folder, results))
-    assert "--overwrite" in complaint
+    for more in ((), ("--overwrite",)):
+        complaint = refuse(*infer_flags(scene_folder, base_folder, results), *more)
+        assert "1.png: was not made by infer.py" in complaint
     assert [path.name for path in results.iterdir()] == ["1.png"]
     assert (results / "1.png").read_bytes() == before
 

@@ -157,11 +157,11 @@ def test_a_killed_run_goes_on_to_the_same_report(results: Path) -> None:
 def test_two_runs_share_a_cache(results: Path) -> None:
     score(results, "--cache_dir", results.parent / "calm", name="calm")
     processes = [
-        subprocess.Popen(command(results, name=name), cwd=ROOT, env=environment())
+        subprocess.Popen(command(results, name=f"{name}/report"), cwd=ROOT, env=environment())
         for name in ("one", "two")
     ]
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
-    reports = [read_reports(results.parent, name) for name in ("calm", "one", "two")]
+    reports = [read_reports(results.parent, name) for name in ("calm", "one/report", "two/report")]
     assert reports[0] == reports[1] == reports[2]
     assert score(results)["measured"] == 0
 
@@ -371,10 +371,11 @@ def test_mistakes(results: Path, refuse: RunScript, flags: list[str], message: s
     assert not (results.parent / "report.txt").exists()
 
 
-def test_a_damaged_cache_is_said(results: Path, refuse: RunScript) -> None:
+def test_a_damaged_cache_is_said_and_done_without(results: Path, start: RunScript) -> None:
     (results.parent / "cache").mkdir()
     (results.parent / "cache" / "scores.sqlite").write_text("this is not a database " * 99)
-    assert "scores.sqlite: cannot be used" in refuse("benchmarks.py", *command(results)[2:])
+    assert "scores.sqlite: cannot be used" in start("benchmarks.py", *command(results)[2:])
+    assert (results.parent / "report.html").exists()
 
 
 def test_sizes_are_read_upright(tmp_path: Path) -> None:

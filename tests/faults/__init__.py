@@ -1,0 +1,1 @@
+"""Faults and hostile input: the tests of the promise in README.md."""
