@@ -16,7 +16,7 @@ from realfill.scene import Scene, read_photo
 
 MODES = ("auto", "off", "only")
 RECORD = "cameras.json"
-METHOD_VERSION = 1
+METHOD_VERSION = 2
 """To be raised when the same photos would give another prefill, so that none is reused."""
 SMALLEST_DETAIL = 96
 """The short side over the width in pixels of what is too narrow to be worth a join."""
@@ -38,7 +38,7 @@ def cached_prefill(scene: Scene, folder: Path, device: torch.device) -> Prefill:
             confidence = read_photo(pictures[1]).convert("L")
             return Prefill(read_photo(pictures[0]), confidence, record["message"])
     print("geometry: finding the cameras")
-    cameras = find_cameras(scene.target, scene.mask, scene.references)
+    cameras = find_cameras(scene.target, scene.mask, scene.references, device)
     print(f"geometry: cameras by {cameras.method}; comparing depths and colours")
     prefill = make_prefill(scene, cameras, device)
     filled = prefill.confidence.getbbox() is not None

@@ -12,12 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from realfill.geometry.views import View
+from realfill.geometry.views import SMALLEST_BASELINE, View
 
 WINDOW = 7
 """Side in pixels of the window that is compared."""
-SMALLEST_BASELINE = 0.01
-"""Distance of two cameras over the nearest depth, under which they stand at one place."""
 CHUNK = 8
 """Depths compared at once: bounds the memory."""
 NOISE = 2e-4
@@ -79,16 +77,17 @@ def vote(
     photos: list[Tensor],
     views: list[View],
     inverse_depths: Tensor,
+    points: Tensor,
 ) -> Tensor:
     """Return the cost volume `(D, H, W)` in [0, 1]; nan where nobody has a vote.
 
     `target` is `(1, H, W)` grey in [0, 1] with `known` `(1, H, W)` one where it may vote; `photos`
-    are the grey references. `inverse_depths` is `(D,)` or `(D, H, W)`. Photos from one and the
+    are the grey references, and `points` where the pixels are in the target. `inverse_depths` is
+    `(D,)` or `(D, H, W)`. Photos from one and the
     same place agree at every depth, so such pairs have no vote; `views` must hold one that stands
     apart from the target.
     """
     _, height, width = target.shape
-    points = pixel_grid(height, width, target.device)
     here = Patches.of(target[None], known[None])
     centers = [view.center for view in views]
     apart = SMALLEST_BASELINE / max(inverse_depths.max().item(), 1e-9)
@@ -165,16 +164,23 @@ def best_label(volume: Tensor) -> Tensor:
 
 
 def sweep(
-    target: Tensor, known: Tensor, photos: list[Tensor], views: list[View], largest: float
+    target: Tensor,
+    known: Tensor,
+    photos: list[Tensor],
+    views: list[View],
+    largest: float,
+    points: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the inverse depth `(H, W)` of each target pixel and what its vote cost, nan for none.
 
     Photos are RGB or grey `(C, H, W)` in [0, 1]. The costs of half the size are compared in fine
     and, at a quarter of the size, in wide windows: fine ones place edges, wide ones tell apart
-    what repeats.
+    what repeats. `points` `(H, W, 2)` says where the pixels are if `target` is a part of a photo.
     """
     _, height, width = target.shape
-    inverse_depths = torch.linspace(0, largest, count_labels(views, largest, max(height, width)))
+    points = pixel_grid(height, width, target.device) if points is None else points
+    pixel = (points[0, 1, 0] - points[0, 0, 0]).item()
+    inverse_depths = torch.linspace(0, largest, count_labels(views, largest, 1 / pixel))
     inverse_depths = inverse_depths.to(target.device)
     volumes = [
         vote(
@@ -183,6 +189,7 @@ def sweep(
             [shrink(photo, factor) for photo in photos],
             views,
             inverse_depths,
+            shrink_points(points, factor),
         )
         for factor in (2, 4)
     ]
@@ -194,7 +201,7 @@ def sweep(
     step = largest / (len(inverse_depths) - 1)
     both = torch.stack([labels * step, cost])[None]
     inverse_depth, cost = F.interpolate(both, size=(height, width), mode="nearest-exact")[0]
-    return refine(target, known, photos, views, inverse_depth, step), cost
+    return refine(target, known, photos, views, inverse_depth, step, points), cost
 
 
 def refine(
@@ -204,12 +211,13 @@ def refine(
     views: list[View],
     inverse_depth: Tensor,
     step: float,
+    points: Tensor,
 ) -> Tensor:
     """Return `inverse_depth` `(H, W)` moved by up to a `step` to where the photos agree best."""
     shifts = torch.linspace(-1, 1, 5, device=target.device) * step
     candidates = inverse_depth + shifts.view(-1, 1, 1)
     grey = [shrink(photo, 1) for photo in photos]
-    volume = vote(shrink(target, 1), (known > 0.999).float(), grey, views, candidates)
+    volume = vote(shrink(target, 1), (known > 0.999).float(), grey, views, candidates, points)
     volume = box(torch.nan_to_num(volume, 0.5)[:, None], 2 * WINDOW + 1)[:, 0]
     moved = inverse_depth + (best_label(volume) - 2) * step / 2
     return torch.where(volume.std(0) > 1e-4, moved, inverse_depth)
@@ -221,7 +229,13 @@ def shrink(photo: Tensor, factor: int) -> Tensor:
     return F.interpolate(photo.mean(0, keepdim=True)[None], size=size, mode="area")[0]
 
 
-def count_labels(views: list[View], largest: float, long_side: int) -> int:
+def shrink_points(points: Tensor, factor: int) -> Tensor:
+    """Return the places `(H, W, 2)` of the pixels of a photo that `shrink` made smaller."""
+    size = [max(1, round(side / factor)) for side in points.shape[:2]]
+    return F.interpolate(points.permute(2, 0, 1)[None], size=size, mode="area")[0].permute(1, 2, 0)
+
+
+def count_labels(views: list[View], largest: float, long_side: float) -> int:
     """Return how many depths leave no step of over a pixel at half the size, within 32 and 128."""
     corners = pixel_grid(8, 8)
     near, far = (torch.full(corners.shape[:2], depth) for depth in (largest, 0.0))
