@@ -132,7 +132,10 @@ def find_depth(cameras: Cameras, stage: Stage) -> tuple[Tensor, Tensor]:
     photos = [stage.photos[name] for name in voters]
     known = stage.outside[None].float()
     largest = cameras.largest_inverse_depth
-    return sweep(stage.target, known, photos, list(voters.values()), largest, stage.points)
+    points = np.array(cameras.points).reshape(-1, 3)
+    return sweep(
+        stage.target, known, photos, list(voters.values()), largest, stage.points, points
+    )
 
 
 def fit_tones(warped: Tensor, inside: Tensor, stage: Stage) -> list[Tensor]:

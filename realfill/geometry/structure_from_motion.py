@@ -23,11 +23,18 @@ RELAXED = {
     "abs_pose_min_inlier_ratio": 0.12,
 }
 """Options of the mapper for few matches, small baselines, and motion along the line of sight."""
+SHARED, APART = pycolmap.CameraMode.PER_FOLDER, pycolmap.CameraMode.PER_IMAGE
 WAYS = {
-    "shared cameras": (pycolmap.CameraMode.PER_FOLDER, {}),
-    "shared cameras, relaxed": (pycolmap.CameraMode.PER_FOLDER, RELAXED),
-    "relaxed": (pycolmap.CameraMode.PER_IMAGE, RELAXED),
+    "shared cameras": (SHARED, {}, None),
+    "shared cameras, relaxed": (SHARED, RELAXED, None),
+    "relaxed": (APART, RELAXED, None),
+    "long lens": (SHARED, RELAXED, 1.2),
+    "wide lens": (SHARED, RELAXED, 0.8),
 }
+"""What photos share a camera, the mapper's options, and the focal length over the longer side if
+it is to be held: who walks straight ahead cannot tell it from the photos."""
+USUAL_FOCAL = (0.45, 3.0)
+"""Focal lengths over the longer side that are believed if they were found."""
 
 
 def describe(reconstruction: pycolmap.Reconstruction) -> dict:
@@ -73,8 +80,19 @@ def fill_database(path: Path, images: Path, mode: pycolmap.CameraMode) -> None:
     pycolmap.geometric_verification(path, verifier, two_view_geometry_options=options)
 
 
-def map_photos(database: Path, images: Path, mapper: dict) -> list[dict]:
+def hold_focal(path: Path, focal: float) -> None:
+    """Give all cameras one focal length, over their longer side."""
+    with pycolmap.Database.open(path) as database:
+        for camera in database.read_all_cameras():
+            camera.params = [focal * max(camera.width, camera.height), *camera.params[1:]]
+            camera.has_prior_focal_length = True
+            database.update_camera(camera)
+
+
+def map_photos(database: Path, images: Path, mapper: dict, focal: float | None) -> list[dict]:
     """Run the incremental mapper; return what it found."""
+    if focal:
+        hold_focal(database, focal)
     options = pycolmap.IncrementalPipelineOptions(
         min_model_size=2,
         max_num_models=2,
@@ -83,7 +101,13 @@ def map_photos(database: Path, images: Path, mapper: dict) -> list[dict]:
         num_threads=1,
         random_seed=0,
         extract_colors=False,
+        min_focal_length_ratio=USUAL_FOCAL[0],
+        max_focal_length_ratio=USUAL_FOCAL[1],
+        ba_refine_focal_length=focal is None,
+        ba_refine_extra_params=focal is None,
     )
+    options.mapper.abs_pose_refine_focal_length = focal is None
+    options.mapper.abs_pose_refine_extra_params = focal is None
     for name, value in mapper.items():
         setattr(options.mapper, name, value)
     models = pycolmap.incremental_mapping(database, images, database.parent, options=options)
@@ -91,22 +115,20 @@ def map_photos(database: Path, images: Path, mapper: dict) -> list[dict]:
 
 
 def main() -> None:
-    """Map the photos in all ways; one that ties all of them strictly is enough."""
+    """Map the photos in all ways."""
     folder = Path(sys.argv[1])
     pycolmap.logging.minloglevel = 3
     pycolmap.set_random_seed(0)
     photos = list((folder / "images").glob("*/*.jpg"))
     all_apart = len({photo.parent for photo in photos}) == len(photos)
     found = {}
-    for name, (mode, mapper) in WAYS.items():
-        if all_apart and mode == pycolmap.CameraMode.PER_IMAGE:
+    for name, (mode, mapper, focal) in WAYS.items():
+        if all_apart and mode == APART:
             continue  # the same as what was tried
         database = folder / f"{mode.name}.db"
         if not database.exists():
             fill_database(database, folder / "images", mode)
-        found[name] = map_photos(database, folder / "images", mapper)
-        if any(len(model) == len(photos) for model in found[name]):
-            break
+        found[name] = map_photos(database, folder / "images", mapper, focal)
     (folder / "models.json").write_text(json.dumps(found), "utf-8")
 
 

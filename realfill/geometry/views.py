@@ -67,8 +67,15 @@ class View:
 
     def project(self, points: Tensor, inverse_depth: Tensor) -> Tensor:
         """Return where the reference sees target `points` `(..., 2)` at `inverse_depth` `(...)`."""
-        rays = self.target.rays(points) @ points.new_tensor(self.rotation).T
-        moved = rays + inverse_depth[..., None] * points.new_tensor(self.translation)
+        return self.see(self.directions(points), inverse_depth)
+
+    def directions(self, points: Tensor) -> Tensor:
+        """Return the rays through target `points` `(..., 2)`, as the reference is turned."""
+        return self.target.rays(points) @ points.new_tensor(self.rotation).T
+
+    def see(self, directions: Tensor, inverse_depth: Tensor) -> Tensor:
+        """Return where the reference sees what lies along `directions` at `inverse_depth`."""
+        moved = directions + inverse_depth[..., None] * directions.new_tensor(self.translation)
         return self.reference.project(moved)
 
     def record(self) -> dict:
@@ -98,6 +105,11 @@ class Cameras:
     def have_parallax(self) -> bool:
         """Say whether any reference stands far enough from the target to tell depths."""
         return any(self.has_parallax(view) for view in self.views.values())
+
+    @property
+    def is_guess(self) -> bool:
+        """Say whether one reference alone shows the hole, so that no other confirms its depth."""
+        return len(self.views) == 1 and self.have_parallax
 
     def has_parallax(self, view: View) -> bool:
         """Say whether `view` stands far enough from the target to tell depths."""
