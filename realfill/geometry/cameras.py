@@ -46,9 +46,11 @@ def find_cameras(
     found = find_correspondences(target, mask, list(references.values()))
     stage = make_stage(target, mask, references, device, SHRINK)
     for cameras in hypotheses(found, target, references):
-        if cameras.is_guess and len(best.views) > 1 and best.have_parallax:
-            break  # two views that vote in the hole are worth more than a guess there
+        if cameras.is_guess and len(best.views) > 1:
+            break
         cameras, error = useful_views(nearest_views(cameras), stage)
+        if cameras.is_guess and len(references) > 1:
+            error = (1 + error) / 2  # the band says little of a hole that no two views confirm
         if error < least:
             best, least = cameras, error
         if least < GOOD:

@@ -20,7 +20,7 @@ MOST_PLANES = 4
 FEWEST_POINTS = 15
 SHARE = 0.04
 """Of the points, a plane must hold as many."""
-OFFSETS = 12
+OFFSETS = 8
 """Parallel planes on either side of each."""
 REACH = 0.35
 """How far these go, relative to the plane's own inverse depth."""
@@ -87,9 +87,9 @@ def between(labels: Tensor, label: Tensor, shift: Tensor) -> Tensor:
 def inverse_depth_of(labels: Tensor, view: View, points: Tensor) -> Tensor:
     """Return the inverse depth of planes, `(D, 3)` or one a pixel `(H, W, 3)`, at `points`.
 
-    `(D, H, W)` or `(H, W)`; 0 where the plane is behind the camera.
+    `(D, H, W)` or `(H, W)`; below 0 where the plane is behind the camera.
     """
     rays = view.target.rays(points)
     if labels.ndim == 3:
-        return (labels * rays).sum(-1).clamp_min(0)
-    return torch.einsum("dc,hwc->dhw", labels, rays).clamp_min(0)
+        return (labels * rays).sum(-1)
+    return torch.einsum("dc,hwc->dhw", labels, rays)

@@ -115,7 +115,7 @@ def map_photos(database: Path, images: Path, mapper: dict, focal: float | None) 
 
 
 def main() -> None:
-    """Map the photos in all ways."""
+    """Map the photos in one way after another, until one ties all of them."""
     folder = Path(sys.argv[1])
     pycolmap.logging.minloglevel = 3
     pycolmap.set_random_seed(0)
@@ -129,6 +129,8 @@ def main() -> None:
         if not database.exists():
             fill_database(database, folder / "images", mode)
         found[name] = map_photos(database, folder / "images", mapper, focal)
+        if focal is None and any(len(model) == len(photos) for model in found[name]):
+            break
     (folder / "models.json").write_text(json.dumps(found), "utf-8")
 
 

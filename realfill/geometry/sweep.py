@@ -31,6 +31,8 @@ NOISE = 2e-4
 NO_POINTS = np.empty((0, 3))
 
 
+TOO_NEAR = 0.2
+"""Cost of twice the largest inverse depth that was seen: planes reach there, few things do."""
 GOOD_VOTE = 0.1
 """Cost of a depth, under which planes are sought through it."""
 
@@ -84,6 +86,11 @@ class Patches:
         spread = (box(grey.square()) - mean.square()).clamp_min(0) + NOISE
         return cls(grey, mean, spread.sqrt(), box(valid) > 0.999)
 
+    def part(self, rows: slice, columns: slice) -> "Patches":
+        """Return the patches of a part of the photos."""
+        every = (self.grey, self.mean, self.spread, self.whole)
+        return Patches(*(values[..., rows, columns] for values in every))
+
     def dissimilarity(self, other: "Patches") -> Tensor:
         """Return (1 - ZNCC) / 2 of each window, in [0, 1]; nan where one is not whole.
 
@@ -101,25 +108,26 @@ def vote(
     views: list[View],
     planes: Tensor,
     points: Tensor,
+    largest: float,
 ) -> Tensor:
     """Return the cost volume `(D, H, W)` in [0, 1]; nan where nobody has a vote.
 
     `target` is `(1, H, W)` grey in [0, 1] with `known` `(1, H, W)` one where it may vote; `photos`
     are the grey references, and `points` where the pixels are in the target. `planes` are `(D, 3)`,
-    or the inverse depths themselves, `(D, H, W)`. Photos from one and the
+    or the inverse depths themselves, `(D, H, W)`, of which the `largest` is credible. Photos from one and the
     same place agree at every depth, so such pairs have no vote; `views` must hold one that stands
     apart from the target.
     """
     here = Patches.of(target[None], known[None])
     centers = [view.center for view in views]
-    nearest = planes.max() if planes.ndim == 3 else planes[:, 2].max()
-    apart = SMALLEST_BASELINE / max(nearest.item(), 1e-9)
+    apart = SMALLEST_BASELINE / max(largest, 1e-9)
     voters = [index for index, center in enumerate(centers) if np.linalg.norm(center) > apart]
     couples = [
         (first, second)
         for first, second in combinations(range(len(views)), 2)
         if np.linalg.norm(centers[first] - centers[second]) > apart
     ]
+    inner = box_of(known[0] < 1, WINDOW) if couples else None
     directions = [view.directions(points) for view in views]
     volume = []
     for chunk in planes.split(CHUNK):
@@ -128,18 +136,35 @@ def vote(
             Patches.of(*sample(photo, view.see(rays, depths)))
             for photo, view, rays in zip(photos, views, directions, strict=True)
         ]
-        cost = best_half([here.dissimilarity(warped[voter]) for voter in voters])
-        pairs = [warped[first].dissimilarity(warped[second]) for first, second in couples]
-        if pairs:
-            cost = torch.where(cost.isnan(), best_half(pairs), cost)
+        cost = best_half([here.dissimilarity(warped[voter]) for voter in voters]).clone()
+        if inner:
+            parts = [patches.part(*inner) for patches in warped]
+            pairs = [parts[first].dissimilarity(parts[second]) for first, second in couples]
+            there = cost[..., *inner]
+            cost[..., *inner] = torch.where(there.isnan(), best_half(pairs), there)
+        if planes.ndim == 2:
+            nearer = (depths / largest - 1).clamp(0, 1)[:, None]
+            cost = torch.where((depths >= 0)[:, None], cost + TOO_NEAR * nearer, 1.0)
         volume.append(cost[:, 0])
     return torch.cat(volume)
+
+
+def box_of(region: Tensor, margin: int) -> tuple[slice, slice] | None:
+    """Return the rows and columns of a bool `(H, W)` region with a margin; None if it is empty."""
+    if not region.any():
+        return None
+    slices = []
+    for axis in (1, 0):
+        places = region.any(axis).nonzero()
+        first, last = int(places.min()), int(places.max()) + 1
+        slices.append(slice(max(0, first - margin), min(len(region.any(axis)), last + margin)))
+    return slices[0], slices[1]
 
 
 def best_half(costs: list[Tensor]) -> Tensor:
     """Return the mean of the better half of the votes: the others may be hidden there."""
     counted = sum((~cost.isnan()).float() for cost in costs)
-    kept = ((counted + 1) / 2).floor()
+    kept = (counted / 2).ceil()
     ordered = [torch.nan_to_num(cost, 2.0) for cost in costs]
     for turn in range(len(ordered)):  # a sorting network: ten times as fast as `sort`
         for i in range(turn % 2, len(ordered) - 1, 2):
@@ -232,7 +257,7 @@ def sweep(
         photos_there = [shrink(photo, factor) for photo in photos]
         seen = (shrink(known, factor) > 0.999).float()
         places = shrink_points(points, factor)
-        return vote(shrink(target, factor), seen, photos_there, views, labels, places)
+        return vote(shrink(target, factor), seen, photos_there, views, labels, places, largest)
 
     def guide(factor: int) -> Tensor:
         return torch.where(shrink(known, factor) > 0.999, shrink(target, factor), torch.nan)
@@ -250,9 +275,9 @@ def sweep(
     planes = between(labels, label, shift).permute(2, 0, 1)
     both = torch.cat([planes, cost[None]])[None]
     both = F.interpolate(both, size=(height, width), mode="nearest-exact")[0]
-    inverse_depth = inverse_depth_of(both[:3].permute(1, 2, 0), views[0], points)
+    inverse_depth = inverse_depth_of(both[:3].permute(1, 2, 0), views[0], points).clamp_min(0)
     step = largest / (len(inverse_depths) - 1)
-    return refine(target, known, photos, views, inverse_depth, step, points), both[3]
+    return refine(target, known, photos, views, inverse_depth, step, points, largest), both[3]
 
 
 def refine(
@@ -263,12 +288,13 @@ def refine(
     inverse_depth: Tensor,
     step: float,
     points: Tensor,
+    largest: float,
 ) -> Tensor:
     """Return `inverse_depth` `(H, W)` moved by up to a `step` to where the photos agree best."""
     shifts = torch.linspace(-1, 1, 5, device=target.device) * step
     candidates = (inverse_depth + shifts.view(-1, 1, 1)).clamp_min(0)
     grey = [shrink(photo, 1) for photo in photos]
-    volume = vote(shrink(target, 1), (known > 0.999).float(), grey, views, candidates, points)
+    volume = vote(shrink(target, 1), (known > 0.999).float(), grey, views, candidates, points, largest)
     volume = box(torch.nan_to_num(volume, 0.5)[:, None], 2 * WINDOW + 1)[:, 0]
     label, shift = best_label(volume)
     moved = (inverse_depth + (label + shift - 2) * step / 2).clamp_min(0)
