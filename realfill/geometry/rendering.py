@@ -16,6 +16,7 @@ from torch import Tensor
 from realfill.blending import resize
 from realfill.geometry.colours import TOLERANCE, apply_tone, fit_tone, fuse, spread
 from realfill.geometry.features import work_size
+from realfill.geometry.single import depth_by_one
 from realfill.geometry.sweep import pixel_grid, sample, sweep
 from realfill.geometry.views import Cameras
 from realfill.scene import Scene
@@ -133,9 +134,14 @@ def find_depth(cameras: Cameras, stage: Stage) -> tuple[Tensor, Tensor]:
     known = stage.outside[None].float()
     largest = cameras.largest_inverse_depth
     points = np.array(cameras.points).reshape(-1, 3)
-    return sweep(
+    depth, cost = sweep(
         stage.target, known, photos, list(voters.values()), largest, stage.points, points
     )
+    if cameras.is_guess:
+        view = next(iter(voters.values()))
+        guess = depth_by_one(stage.target, stage.outside, stage.points, photos[0], view, points)
+        depth = torch.where(stage.outside | guess.isnan(), depth, guess)
+    return depth, cost
 
 
 def fit_tones(warped: Tensor, inside: Tensor, stage: Stage) -> list[Tensor]:

@@ -294,7 +294,9 @@ def refine(
     shifts = torch.linspace(-1, 1, 5, device=target.device) * step
     candidates = (inverse_depth + shifts.view(-1, 1, 1)).clamp_min(0)
     grey = [shrink(photo, 1) for photo in photos]
-    volume = vote(shrink(target, 1), (known > 0.999).float(), grey, views, candidates, points, largest)
+    volume = vote(
+        shrink(target, 1), (known > 0.999).float(), grey, views, candidates, points, largest
+    )
     volume = box(torch.nan_to_num(volume, 0.5)[:, None], 2 * WINDOW + 1)[:, 0]
     label, shift = best_label(volume)
     moved = (inverse_depth + (label + shift - 2) * step / 2).clamp_min(0)

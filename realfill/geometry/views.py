@@ -65,6 +65,12 @@ class View:
         """Say whether this is a homography: it has no depths, and no vote on them."""
         return self.target.focal == 1.0
 
+    def reversed(self) -> "View":
+        """Return how the target is seen from the reference."""
+        turn = np.array(self.rotation).T
+        rows = tuple(map(tuple, turn.tolist()))
+        return View(self.reference, self.target, rows, tuple(self.center.tolist()))
+
     def project(self, points: Tensor, inverse_depth: Tensor) -> Tensor:
         """Return where the reference sees target `points` `(..., 2)` at `inverse_depth` `(...)`."""
         return self.see(self.directions(points), inverse_depth)
