@@ -22,22 +22,29 @@ MINIMUM_MATCHES = 15
 """Correspondences that agree, below which a reference is not believed to show the place."""
 FOCAL_GUESS = 1.2
 """Focal length over the longer side where nothing tells it (COLMAP's guess)."""
+NEAR = (0.0, 1.0, 2.0, 4.0)
+"""Pixels from a plane within which matches decide on its homography; 0 leaves it to MAGSAC."""
 WORKER = Path(__file__).with_name("structure_from_motion.py")
 
 
 def hypotheses(
     found: Correspondences, target: Image.Image, references: dict[str, Image.Image]
 ) -> Iterator[Cameras]:
-    """Yield guesses at the cameras, the best founded first; each ties a reference or more.
+    """Yield guesses at the cameras, the quickest first; each ties a reference or more.
 
     Photo 0 of `found` is the target, the others are the references in their order.
     """
     names = list(references)
-    planes = {
-        name: view
-        for index, name in enumerate(names, 1)
-        if (view := plane_view(found, index)) is not None
-    }
+    fits = {near: plane_views(found, names, near) for near in NEAR}
+    planes = fits[NEAR[0]]
+    for views in fits.values():
+        if views:
+            yield Cameras("homographies", views, 0.0)
+    tied = [
+        fundamental_matrix(*found.places(0, index))[1].sum() for index in range(1, len(names) + 1)
+    ]
+    if max(tied) < MINIMUM_MATCHES:
+        return
     if len(names) > 1 and importlib.util.find_spec("pycolmap"):
         for way, models in map_photos(found, [target, *references.values()]).items():
             of_target = [model for model in models if "0" in model and len(model) > 1]
@@ -52,8 +59,6 @@ def hypotheses(
             if left_out:
                 method = f"{cameras.method}, and {len(left_out)} by homographies"
                 yield replace(cameras, method=method, views=cameras.views | left_out)
-    if planes:
-        yield Cameras("homographies", planes, 0.0)
     alone = [
         cameras
         for index, name in enumerate(names, 1)
@@ -103,9 +108,10 @@ def cameras_of_model(model: dict, found: Correspondences, names: list[str]) -> C
         return Intrinsics(size, camera["focal"], tuple(camera["center"]), camera["radial"])
 
     turn, shift = (np.array(model["0"][part]) for part in ("rotation", "translation"))
-    everything = np.unique(np.concatenate([np.array(m["points"]) for m in model.values()]), axis=0)
+    points = [np.array(photo["points"]).reshape(-1, 3) for photo in model.values()]
+    everything = np.unique(np.concatenate(points), axis=0)
     everything = everything @ turn.T + shift
-    depths = (np.array(model["0"]["points"]) @ turn.T + shift)[:, 2]
+    depths = (np.array(model["0"]["points"]).reshape(-1, 3) @ turn.T + shift)[:, 2]
     if len(depths) < MINIMUM_MATCHES or np.median(depths) <= 0:
         return None
     unit = float(np.median(depths))
@@ -127,14 +133,31 @@ def cameras_of_model(model: dict, found: Correspondences, names: list[str]) -> C
     return Cameras("", views, 1.3 / nearest, points) if views else None
 
 
-def plane_view(found: Correspondences, index: int) -> View | None:
-    """Return the view of photo `index` by the homography that explains most, or None."""
+def plane_views(found: Correspondences, names: list[str], near: float) -> dict[str, View]:
+    """Return the views of the references that a homography explains, fitted to what is `near`."""
+    views = {name: plane_view(found, index, near) for index, name in enumerate(names, 1)}
+    return {name: view for name, view in views.items() if view is not None}
+
+
+def plane_view(found: Correspondences, index: int, near: float) -> View | None:
+    """Return the view of photo `index` by the homography that explains most, or None.
+
+    MAGSAC finds it; then it is fitted by least squares to the matches within `near` pixels.
+    """
     here, there = found.places(0, index)
     if len(here) < MINIMUM_MATCHES:
         return None
     matrix, agrees = cv2.findHomography(here, there, cv2.USAC_MAGSAC, 2.0, maxIters=10000)
     if matrix is None or agrees.sum() < MINIMUM_MATCHES:
         return None
+    for _ in range(5 if near else 0):
+        moved = cv2.perspectiveTransform(here[:, None], matrix)[:, 0]
+        close = np.linalg.norm(moved - there, axis=1) < near
+        if close.sum() < MINIMUM_MATCHES:
+            return None
+        matrix, _ = cv2.findHomography(here[close], there[close], 0)
+        if matrix is None:
+            return None
     return view_by_homography(matrix, found.sizes[0], found.sizes[index])
 
 

@@ -114,9 +114,9 @@ def vote(
 
     `target` is `(1, H, W)` grey in [0, 1] with `known` `(1, H, W)` one where it may vote; `photos`
     are the grey references, and `points` where the pixels are in the target. `planes` are `(D, 3)`,
-    or the inverse depths themselves, `(D, H, W)`, of which the `largest` is credible. Photos from one and the
-    same place agree at every depth, so such pairs have no vote; `views` must hold one that stands
-    apart from the target.
+    or the inverse depths themselves, `(D, H, W)`, of which the `largest` is credible. Photos from
+    one and the same place agree at every depth, so such pairs have no vote; `views` must hold one
+    that stands apart from the target.
     """
     here = Patches.of(target[None], known[None])
     centers = [view.center for view in views]
@@ -140,8 +140,8 @@ def vote(
         if inner:
             parts = [patches.part(*inner) for patches in warped]
             pairs = [parts[first].dissimilarity(parts[second]) for first, second in couples]
-            there = cost[..., *inner]
-            cost[..., *inner] = torch.where(there.isnan(), best_half(pairs), there)
+            there = cost[(..., *inner)]
+            cost[(..., *inner)] = torch.where(there.isnan(), best_half(pairs), there)
         if planes.ndim == 2:
             nearer = (depths / largest - 1).clamp(0, 1)[:, None]
             cost = torch.where((depths >= 0)[:, None], cost + TOO_NEAR * nearer, 1.0)
