@@ -19,6 +19,8 @@ SHRINK = 2
 """How many times smaller than the working size guesses are compared."""
 GOOD = 0.25
 """Error in the band over that of interpolation, with which the search ends."""
+SIMPLER = 1.05
+"""How much more error planes that only face the target may have: they tear less."""
 USELESS = 1.0
 """Error of one reference in the band over that of interpolation, from which it is left out."""
 
@@ -55,6 +57,9 @@ def find_cameras(
             best, least = cameras, error
         if least < GOOD:
             break
+    upright = replace(best, slanting=False)
+    if best.have_parallax and useful_views(upright, stage)[1] < SIMPLER * least:
+        return upright
     return best
 
 

@@ -134,8 +134,9 @@ def find_depth(cameras: Cameras, stage: Stage) -> tuple[Tensor, Tensor]:
     known = stage.outside[None].float()
     largest = cameras.largest_inverse_depth
     points = np.array(cameras.points).reshape(-1, 3)
+    given = points if cameras.slanting else None
     depth, cost = sweep(
-        stage.target, known, photos, list(voters.values()), largest, stage.points, points
+        stage.target, known, photos, list(voters.values()), largest, stage.points, given
     )
     if cameras.is_guess:
         view = next(iter(voters.values()))

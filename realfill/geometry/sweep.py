@@ -237,7 +237,7 @@ def sweep(
     views: list[View],
     largest: float,
     points: Tensor | None = None,
-    scene_points: np.ndarray = NO_POINTS,
+    scene_points: np.ndarray | None = NO_POINTS,
 ) -> tuple[Tensor, Tensor]:
     """Return the inverse depth `(H, W)` of each target pixel and what its vote cost, nan for none.
 
@@ -245,7 +245,7 @@ def sweep(
     and, at a quarter of the size, in wide windows: fine ones place edges, wide ones tell apart
     what repeats. `points` `(H, W, 2)` says where the pixels are if `target` is a part of a photo.
     Besides planes that face the target those are tried that `scene_points` `(N, 3)` and the
-    depths of a first sweep lie in.
+    depths of a first sweep lie in; with None no others are.
     """
     _, height, width = target.shape
     points = pixel_grid(height, width, target.device) if points is None else points
@@ -263,12 +263,15 @@ def sweep(
         return torch.where(shrink(known, factor) > 0.999, shrink(target, factor), torch.nan)
 
     wide = costs(4, facing)
-    dense = sure_points(wide, guide(4), facing, views[0], shrink_points(points, 4))
-    slanting = slanting_labels(find_planes(np.concatenate([scene_points, dense])), facing)
-    labels = torch.cat([facing, slanting])
-    wide = torch.cat([wide, costs(4, slanting)])[None]
+    labels = facing
+    if scene_points is not None:
+        dense = sure_points(wide, guide(4), facing, views[0], shrink_points(points, 4))
+        slanting = slanting_labels(find_planes(np.concatenate([scene_points, dense])), facing)
+        labels = torch.cat([facing, slanting])
+        if len(slanting):
+            wide = torch.cat([wide, costs(4, slanting)])
     fine = costs(2, labels)
-    wide = F.interpolate(wide, size=fine.shape[1:], mode="nearest")[0]
+    wide = F.interpolate(wide[None], size=fine.shape[1:], mode="nearest")[0]
     volume = torch.where(wide.isnan(), fine, fine + wide) / (2 - wide.isnan().float())
     label, shift = best_label(smooth(torch.nan_to_num(volume, 0.5), guide(2)))
     cost = volume.gather(0, label[None])[0]

@@ -106,6 +106,8 @@ class Cameras:
     largest_inverse_depth: float
     points: tuple[tuple[float, float, float], ...] = ()
     """Points of the scene in the target's frame, in median depths."""
+    slanting: bool = True
+    """Whether planes that slant are looked for besides those that face the target."""
 
     @property
     def have_parallax(self) -> bool:
