@@ -15,6 +15,7 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 
 from realfill.epipolar import fundamental_matrix
+from realfill.errors import UserError
 from realfill.geometry.features import Correspondences, work_image
 from realfill.geometry.views import Cameras, Intrinsics, View, view_by_homography
 
@@ -78,7 +79,7 @@ def camera_group(photo: Image.Image) -> tuple:
 def map_photos(found: Correspondences, photos: list[Image.Image]) -> dict[str, list[dict]]:
     """Run structure from motion in a process of its own; return the models by way of mapping.
 
-    Raises `RuntimeError` if it crashes, which must not pass for a scene that cannot be mapped.
+    Raises `UserError` if it crashes, which must not pass for a scene that cannot be mapped.
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -95,7 +96,10 @@ def map_photos(found: Correspondences, photos: list[Image.Image]) -> dict[str, l
         done = subprocess.run(command, capture_output=True, check=False, text=True)
         if done.returncode:
             said = done.stderr.strip().split("\n")[-1]
-            raise RuntimeError(f"structure from motion failed ({done.returncode}): {said}")
+            raise UserError(
+                f"structure from motion crashed ({done.returncode}): {said}; "
+                "reinstall pycolmap, or use --geometry off"
+            )
         return json.loads((folder / "models.json").read_text("utf-8"))
 
 

@@ -27,8 +27,8 @@ from realfill.geometry.rendering import (
     warp,
     window_error,
 )
-from realfill.geometry.sweep import pixel_grid
 from realfill.geometry.views import Cameras
+from realfill.geometry.votes import pixel_grid
 from realfill.scene import Scene
 
 CONFIDENT = 0.4

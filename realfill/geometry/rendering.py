@@ -17,8 +17,9 @@ from realfill.blending import resize
 from realfill.geometry.colours import TOLERANCE, apply_tone, fit_tone, fuse, spread
 from realfill.geometry.features import work_size
 from realfill.geometry.single import depth_by_one
-from realfill.geometry.sweep import pixel_grid, sample, sweep
+from realfill.geometry.sweep import sweep
 from realfill.geometry.views import Cameras
+from realfill.geometry.votes import pixel_grid, sample
 from realfill.scene import Scene
 
 BAND = 0.2

@@ -19,16 +19,9 @@ from realfill.geometry.planes import (
     inverse_depth_of,
     slanting_labels,
 )
-from realfill.geometry.sweep import (
-    CHUNK,
-    Patches,
-    best_label,
-    pixel_grid,
-    sample,
-    shrink,
-    smooth,
-)
+from realfill.geometry.sweep import best_label, smooth
 from realfill.geometry.views import View
+from realfill.geometry.votes import CHUNK, Patches, pixel_grid, sample, shrink
 
 LABELS = 64
 FACTOR = 2
