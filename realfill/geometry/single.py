@@ -4,8 +4,6 @@ Depths are known where the reference sees what the target knows. They are contin
 reference's picture, whose edges say where one thing ends, and carried back to the target.
 """
 
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 import torch
@@ -33,9 +31,6 @@ REACH, EDGE = 150.0, 0.2
 SURE = 0.15
 """Cost of a depth in the reference, under which it is known."""
 
-DepthModel = Callable[[Tensor], Tensor]
-"""From a photo `(3, H, W)` in [0, 1] to what rises with the inverse depth, `(H, W)`."""
-
 
 def depth_by_one(
     target: Tensor,
@@ -44,7 +39,6 @@ def depth_by_one(
     photo: Tensor,
     view: View,
     scene_points: np.ndarray,
-    model: DepthModel | None = None,
 ) -> Tensor:
     """Return the target's inverse depth `(H, W)` as `photo` `(3, h, w)` has it; nan for none.
 
@@ -63,9 +57,7 @@ def depth_by_one(
     label, shift = best_label(smooth(torch.nan_to_num(volume, HIDDEN), light))
     inverse_depth = inverse_depth_of(between(labels, label, shift), back, places).clamp_min(0)
     sure = volume.gather(0, label[None])[0] < SURE
-    if model is not None:
-        inverse_depth = align(model(photo), inverse_depth, sure)
-    elif sure.any():
+    if sure.any():
         inverse_depth = continue_to_edges(inverse_depth, sure.float(), light[0])
     return carry(inverse_depth, back, points)
 
@@ -114,24 +106,6 @@ def continue_to_edges(values: Tensor, weights: Tensor, light: Tensor) -> Tensor:
             both = lines.movedim(0, axis)
     continued = both[0] / both[1].clamp_min(1e-12)
     return torch.where(weights > 0, values, continued)
-
-
-def align(shape: Tensor, inverse_depth: Tensor, sure: Tensor) -> Tensor:
-    """Bring a model's `shape` `(H, W)` to the inverse depths that are `sure`: scale and shift.
-
-    Least squares, reweighted against what does not fit.
-    """
-    shape = F.interpolate(shape[None, None], inverse_depth.shape, mode="bilinear")[0, 0]
-    if sure.sum() < LABELS:
-        return inverse_depth
-    terms = torch.stack([shape[sure], torch.ones_like(shape[sure])], 1)
-    wanted, weights = inverse_depth[sure][:, None], torch.ones(len(terms), 1).to(shape)
-    for _ in range(10):
-        weighted = terms * weights
-        scale = torch.linalg.lstsq(weighted.T @ terms, weighted.T @ wanted).solution
-        errors = (terms @ scale - wanted).abs()
-        weights = 1 / (1 + (errors / errors.median().clamp_min(1e-6)).square())
-    return (shape * scale[0] + scale[1]).clamp_min(0)
 
 
 def carry(inverse_depth: Tensor, back: View, points: Tensor) -> Tensor:
