@@ -13,7 +13,8 @@ import numpy as np
 
 from benchmark.baselines import fill_without_learning
 from realfill.files import write_json
-from realfill.geometry.cameras import MINIMUM_MATCHES, match
+from realfill.geometry.features import find_correspondences
+from realfill.geometry.hypotheses import MINIMUM_MATCHES
 from realfill.scene import Scene, load_scene
 from scripts.bench_scenes import make_parser, run_script
 from scripts.scores import describe, print_table, score_folder, score_images
@@ -26,11 +27,13 @@ def fill_by_homographies(scene: Scene) -> list[np.ndarray]:
     """Return the target filled from each reference by one homography of the known region."""
     fills = []
     hole = np.asarray(scene.mask) > 127
-    for reference in scene.references.values():
-        pairs = match(scene.target, scene.mask, reference)
-        if len(pairs) < MINIMUM_MATCHES:
+    found = find_correspondences(scene.target, scene.mask, list(scene.references.values()))
+    for index, reference in enumerate(scene.references.values(), 1):
+        here, there = found.places(0, index)
+        if len(here) < MINIMUM_MATCHES:
             continue
-        here, there = pairs[:, :2] * scene.target.size, pairs[:, 2:] * reference.size
+        here = here * np.divide(scene.target.size, found.sizes[0])
+        there = there * np.divide(reference.size, found.sizes[index])
         matrix, _ = cv2.findHomography(there - 0.5, here - 0.5, cv2.USAC_MAGSAC, 2.0)
         warped = cv2.warpPerspective(np.asarray(reference), matrix, scene.target.size)
         fills.append(np.where(hole[..., None], warped, np.asarray(scene.target)))

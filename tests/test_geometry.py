@@ -8,12 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from realfill.geometry.cameras import Cameras, find_cameras
+from realfill.geometry.cameras import find_cameras
 from realfill.geometry.colours import apply_tone, fit_tone, spread
 from realfill.geometry.guidance import cached_prefill, guide
-from realfill.geometry.prefill import make_prefill
+from realfill.geometry.prefill import Prefill, make_prefill
 from realfill.geometry.sweep import sweep
-from realfill.geometry.views import Intrinsics, View
+from realfill.geometry.views import Cameras, Intrinsics, View
 from realfill.scene import Scene, load_scene, load_truth
 from tests.conftest import ROOT, RunScript
 
@@ -63,6 +63,48 @@ def photograph(angle: float, translation: tuple[float, ...]) -> tuple[np.ndarray
             inside &= (place[..., 1] > top) & (place[..., 1] < bottom)
         photo[inside], depth[inside] = colour[inside], plane
     return photo, depth
+
+
+STREET = (
+    ((0.0, 1.0, 0.0), 1.0, 1),  # the ground, a wall on either side, and one ahead
+    ((1.0, 0.0, 0.0), 1.5, 2),
+    ((-1.0, 0.0, 0.0), 1.8, 3),
+    ((0.0, 0.0, 1.0), 9.0, 4),
+)
+
+
+def photograph_street(position: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Render planes (normal · point = distance) that slant: photo in [0, 1], and depth."""
+    _, directions = rays(0.0)
+    photo, depth = np.zeros((*SIZE[::-1], 3)), np.full(SIZE[::-1], np.inf)
+    for normal, offset, seed in STREET:
+        slope = (directions @ normal).clip(1e-6)
+        distance = (offset - np.dot(position, normal)) / slope
+        place = np.array(position) + distance[..., None] * directions
+        axes = [axis for axis in range(3) if not normal[axis]]
+        u, v = (150 * np.abs(place[..., axis] + 1.9) for axis in axes)
+        grid = ((u % 1199).astype(np.float32), (v % 899).astype(np.float32))
+        colour = cv2.remap(draw_texture(seed), *grid, cv2.INTER_LINEAR)
+        nearer = distance < depth
+        photo[nearer], depth[nearer] = colour[nearer], distance[nearer]
+    return photo, depth
+
+
+@pytest.fixture(scope="module")
+def street() -> tuple[Scene, Image.Image, np.ndarray]:
+    """Return a scene of a camera that walks straight ahead, the truth, and the depth."""
+    truth, depth = photograph_street((0.0, 0.0, 0.0))
+    mask = Image.new("L", SIZE)
+    mask.paste(255, (200, 150, 310, 260))
+    places = {"behind": (0.05, 0.0, -0.7), "ahead": (-0.05, 0.02, 0.4), "far": (0.1, -0.05, -1.2)}
+    references = {name: to_image(photograph_street(place)[0]) for name, place in places.items()}
+    target = Image.composite(Image.new("RGB", SIZE), to_image(truth), mask)
+    return Scene("street", references, target, mask), to_image(truth), depth
+
+
+def psnr_of(prefill: Prefill, truth: Image.Image, hole: np.ndarray) -> float:
+    errors = (np.asarray(prefill.image) - np.asarray(truth).astype(float))[hole] / 255
+    return -10 * np.log10(np.square(errors).mean())
 
 
 def to_image(photo: np.ndarray) -> Image.Image:
@@ -125,7 +167,7 @@ def test_the_prefill_is_true_and_its_confidence_ranks_its_errors(rendered) -> No
 def test_structure_from_motion_finds_the_cameras(rendered) -> None:
     scene, known, truth, _ = rendered
     cameras = find_cameras(scene.target, scene.mask, scene.references)
-    assert cameras.method == "structure from motion"
+    assert cameras.method.startswith("structure from motion")
     assert list(cameras.views) == list(known.views)
     for name, view in cameras.views.items():
         expected, found = known.views[name].center, view.center
@@ -134,6 +176,42 @@ def test_structure_from_motion_finds_the_cameras(rendered) -> None:
     prefill = make_prefill(scene, cameras, CPU)
     error = (np.asarray(prefill.image) - np.asarray(truth).astype(float))[hole_of(scene)] / 255
     assert -10 * np.log10(np.square(error).mean()) > 26
+
+
+def test_walking_straight_ahead_gives_cameras_and_the_same_ones_twice(street) -> None:
+    scene, truth, _ = street
+    cameras = find_cameras(scene.target, scene.mask, scene.references)
+    assert cameras == find_cameras(scene.target, scene.mask, scene.references)
+    assert len(cameras.views) >= 2 and cameras.have_parallax
+    assert psnr_of(make_prefill(scene, cameras, CPU), truth, hole_of(scene)) > 20
+
+
+def test_ground_and_walls_that_slant_have_no_steps(street) -> None:
+    scene, _, depth = street
+    pinhole = Intrinsics(SIZE, FOCAL, (SIZE[0] / 2, SIZE[1] / 2))
+    places = {"behind": (0.05, 0.0, -0.7), "ahead": (-0.05, 0.02, 0.4), "far": (0.1, -0.05, -1.2)}
+    upright = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    views = [View(pinhole, pinhole, upright, tuple(-x for x in place)) for place in places.values()]
+    photos = [
+        torch.from_numpy(np.array(photo)).permute(2, 0, 1).float() / 255
+        for photo in (scene.target, *scene.references.values())
+    ]
+    known = torch.from_numpy(~hole_of(scene))[None].float()
+    found, _ = sweep(photos[0], known, photos[1:], views, 1.3 / depth.min())
+    relative = np.abs(1 / found.numpy().clip(1e-3) - depth) / depth
+    assert np.quantile(relative[hole_of(scene)], 0.8) < 0.05
+
+
+def test_another_weather_and_a_mover_in_one_reference_are_outvoted(rendered) -> None:
+    scene, cameras, truth, _ = rendered
+    names = list(scene.references)
+    dusk = np.asarray(scene.references[names[0]]) / 255.0
+    dusk = (0.55 * dusk**1.3 + np.array([0.1, 0.05, 0.0])).clip(0, 1)
+    moved = scene.references[names[1]].copy()
+    moved.paste((250, 20, 20), (150, 100, 210, 170))
+    references = scene.references | {names[0]: to_image(dusk), names[1]: moved}
+    prefill = make_prefill(variant(scene, **references), cameras, CPU)
+    assert psnr_of(prefill, truth, hole_of(scene)) > 26
 
 
 def variant(scene: Scene, **references: Image.Image) -> Scene:

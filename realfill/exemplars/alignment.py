@@ -3,11 +3,9 @@
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from realfill.exemplars.panels import Panel, draw
-from realfill.geometry.cameras import match
 from realfill.geometry.colours import fit_tone
 
 FEWEST = 12
@@ -23,21 +21,22 @@ TONE_SIDE = 256
 
 
 def find_transforms(
-    target: Image.Image, mask: Image.Image, reference: Image.Image
+    here: np.ndarray, there: np.ndarray, size: tuple[int, int]
 ) -> dict[str, np.ndarray]:
-    """Return the believed `(3, 3)` from target to reference pixels: "similarity", "homography"."""
-    pairs = match(target, mask, reference)
-    if len(pairs) < FEWEST:
+    """Return the believed `(3, 3)` from target to reference pixels: "similarity", "homography".
+
+    `here` and `there` are corresponding points `(N, 2)`, x and y; `size` is the target's.
+    """
+    if len(here) < FEWEST:
         return {}
-    here, there = pairs[:, :2] * target.size, pairs[:, 2:] * reference.size
-    near = NEAR * max(target.size)
+    near = NEAR * max(size)
     cv2.setRNGSeed(0)
     found = {}
     rows, agree = cv2.estimateAffinePartial2D(here, there, ransacReprojThreshold=2 * near)
     if rows is not None and agree.sum() >= FEWEST:
         found["similarity"] = np.vstack([rows, [0, 0, 1]])
     matrix, agree = cv2.findHomography(here, there, cv2.USAC_MAGSAC, near)
-    if matrix is not None and agree.sum() >= 2 * FEWEST and is_mild(matrix, target.size):
+    if matrix is not None and agree.sum() >= 2 * FEWEST and is_mild(matrix, size):
         found["homography"] = matrix
     return found
 

@@ -17,6 +17,7 @@ from realfill.exemplars.alignment import (
 )
 from realfill.exemplars.panels import Panel
 from realfill.exemplars.pieces import describe
+from realfill.geometry.features import match_with_target
 from realfill.provenance import GEOMETRY, TARGET
 from realfill.scene import Scene
 from realfill.seams import box_around
@@ -66,9 +67,11 @@ def find_sources(scene: Scene) -> list[Source]:
     """
     target, hole = np.asarray(scene.target), np.asarray(scene.mask) > 127
     sources = []
-    for name, reference in scene.references.items():
+    references = list(scene.references.values())
+    matches = match_with_target(scene.target, scene.mask, references) if references else []
+    for name, reference, points in zip(scene.references, references, matches, strict=True):
         photo = np.asarray(reference)
-        transforms = find_transforms(scene.target, scene.mask, reference)
+        transforms = find_transforms(*points, scene.target.size)
         strangeness = compare_ring(target, hole, photo)
         if transforms or strangeness < EXPLAINS:
             kind = next((kind for kind in ("homography", "similarity") if kind in transforms), None)

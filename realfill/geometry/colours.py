@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from realfill.geometry.sweep import best_half, box
+from realfill.geometry.votes import best_half, box
 
 ROUNDS = 10
 """Rounds of reweighting in a robust fit."""

@@ -2,9 +2,15 @@
 
 import hashlib
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
+import cv2
 import torch
 from PIL import Image, ImageChops, ImageFilter, ImageStat
 
@@ -15,7 +21,7 @@ from realfill.geometry.prefill import CONFIDENT, Prefill, empty_prefill, make_pr
 from realfill.scene import Scene, read_photo
 
 RECORD = "cameras.json"
-METHOD_VERSION = 1
+METHOD_VERSION = 2
 """To be raised when the same photos would give another prefill, so that none is reused."""
 SMALLEST_DETAIL = 96
 """The short side over the width in pixels of what is too narrow to be worth a join."""
@@ -28,7 +34,7 @@ def cached_prefill(scene: Scene, folder: Path, device: torch.device) -> Prefill:
     confidence.png.
     """
     pictures, record_path = (folder / "prefill.png", folder / "confidence.png"), folder / RECORD
-    digest = hashlib.sha256(f"{METHOD_VERSION} {scene.digest()}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{METHOD_VERSION} {versions()} {scene.digest()}".encode()).hexdigest()
     record = json.loads(record_path.read_text("utf-8")) if record_path.exists() else {}
     if record.get("digest") == digest:
         if not record["filled"]:
@@ -37,9 +43,14 @@ def cached_prefill(scene: Scene, folder: Path, device: torch.device) -> Prefill:
             confidence = read_photo(pictures[1]).convert("L")
             return Prefill(read_photo(pictures[0]), confidence, record["message"])
     print("geometry: finding the cameras")
-    cameras = find_cameras(scene.target, scene.mask, scene.references)
+    started = time.perf_counter()
+    with one_thread():
+        cameras = find_cameras(scene.target, scene.mask, scene.references, device)
     print(f"geometry: cameras by {cameras.method}; comparing depths and colours")
-    prefill = make_prefill(scene, cameras, device)
+    found = time.perf_counter()
+    with one_thread():
+        prefill = make_prefill(scene, cameras, device)
+    seconds = {"cameras": found - started, "depths and colours": time.perf_counter() - found}
     filled = prefill.confidence.getbbox() is not None
     for path, image in zip(pictures, (prefill.image, prefill.confidence), strict=True):
         path.unlink(missing_ok=True)
@@ -47,8 +58,34 @@ def cached_prefill(scene: Scene, folder: Path, device: torch.device) -> Prefill:
             write_image(path, image)
     views = {name: view.record() for name, view in cameras.views.items()}
     said = {"digest": digest, "filled": filled, "message": prefill.message}
+    said["seconds"] = {stage: round(value, 2) for stage, value in seconds.items()}
     write_json(record_path, said | {"method": cameras.method, "views": views})
     return prefill
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: the sums have one order, and the many small steps do not wait.
+
+    On two busy cores the sweep took ten times as long with two threads.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def versions() -> str:
+    """Return the releases of what finds the cameras: others find others."""
+    return (
+        " ".join(
+            f"{name} {version(name)}" if find_spec(module) else f"no {name}"
+            for name, module in (("pycolmap", "pycolmap"), ("torch", "torch"))
+        )
+        + f" opencv {cv2.__version__}"
+    )
 
 
 def confident_mask(prefill: Prefill, mask: Image.Image) -> Image.Image:

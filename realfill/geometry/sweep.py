@@ -4,124 +4,26 @@ The known part of the target votes with every reference; in the hole the referen
 each other. The votes are smoothed by semi-global matching (Hirschmüller, 2008), coarse to fine.
 """
 
-from dataclasses import dataclass
-from itertools import combinations
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from realfill.geometry.planes import (
+    between,
+    facing_labels,
+    find_planes,
+    inverse_depth_of,
+    slanting_labels,
+)
 from realfill.geometry.views import View
+from realfill.geometry.votes import WINDOW, box, pixel_grid, shrink, shrink_points, vote
 
-WINDOW = 7
-"""Side in pixels of the window that is compared."""
-SMALLEST_BASELINE = 0.01
-"""Distance of two cameras over the nearest depth, under which they stand at one place."""
-CHUNK = 8
-"""Depths compared at once: bounds the memory."""
-NOISE = 2e-4
-"""Variance of grey values in [0, 1] below which a window counts as flat."""
+NO_POINTS = np.empty((0, 3))
 
 
-def pixel_grid(height: int, width: int, device: torch.device | None = None) -> Tensor:
-    """Return the pixel centres of a photo as `(height, width, 2)` in [0, 1]."""
-    y = (torch.arange(height, device=device) + 0.5) / height
-    x = (torch.arange(width, device=device) + 0.5) / width
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
-
-
-def sample(photo: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    """Sample `(C, H, W)` at `(N, h, w, 2)` in [0, 1]: `(N, C, h, w)`, and `(N, 1, h, w)` inside."""
-    inside = ((places >= 0) & (places <= 1)).all(-1)[:, None].float()
-    grid = torch.nan_to_num(places, -1.0) * 2 - 1
-    photos = photo.expand(len(places), *photo.shape)
-    return F.grid_sample(photos, grid, align_corners=False, padding_mode="border"), inside
-
-
-def box(values: Tensor, side: int = WINDOW) -> Tensor:
-    """Return the mean over a square window within the picture; `(N, C, H, W)`."""
-    for kernel in ((side, 1), (1, side)):
-        padding = (kernel[0] // 2, kernel[1] // 2)
-        values = F.avg_pool2d(values, kernel, 1, padding, count_include_pad=False)
-    return values
-
-
-@dataclass(frozen=True)
-class Patches:
-    """Photos as windows see them: grey values, and their mean, spread and validity in a window."""
-
-    grey: Tensor
-    mean: Tensor
-    spread: Tensor
-    whole: Tensor
-
-    @classmethod
-    def of(cls, grey: Tensor, valid: Tensor) -> "Patches":
-        """Take `(N, 1, H, W)` in [0, 1]; a window counts where all of it is `valid` (0 or 1)."""
-        mean = box(grey)
-        spread = (box(grey.square()) - mean.square()).clamp_min(0) + NOISE
-        return cls(grey, mean, spread.sqrt(), box(valid) > 0.999)
-
-    def dissimilarity(self, other: "Patches") -> Tensor:
-        """Return (1 - ZNCC) / 2 of each window, in [0, 1]; nan where one is not whole.
-
-        The noise floor makes two flat windows undecided (one half); exposure does not matter.
-        """
-        cross = box(self.grey * other.grey) - self.mean * other.mean
-        score = 0.5 * (1 - cross / (self.spread * other.spread))
-        return torch.where(self.whole & other.whole, score.clamp(0, 1), torch.nan)
-
-
-def vote(
-    target: Tensor,
-    known: Tensor,
-    photos: list[Tensor],
-    views: list[View],
-    inverse_depths: Tensor,
-) -> Tensor:
-    """Return the cost volume `(D, H, W)` in [0, 1]; nan where nobody has a vote.
-
-    `target` is `(1, H, W)` grey in [0, 1] with `known` `(1, H, W)` one where it may vote; `photos`
-    are the grey references. `inverse_depths` is `(D,)` or `(D, H, W)`. Photos from one and the
-    same place agree at every depth, so such pairs have no vote; `views` must hold one that stands
-    apart from the target.
-    """
-    _, height, width = target.shape
-    points = pixel_grid(height, width, target.device)
-    here = Patches.of(target[None], known[None])
-    centers = [view.center for view in views]
-    apart = SMALLEST_BASELINE / max(inverse_depths.max().item(), 1e-9)
-    voters = [index for index, center in enumerate(centers) if np.linalg.norm(center) > apart]
-    couples = [
-        (first, second)
-        for first, second in combinations(range(len(views)), 2)
-        if np.linalg.norm(centers[first] - centers[second]) > apart
-    ]
-    volume = []
-    for chunk in inverse_depths.split(CHUNK):
-        depths = chunk.view(len(chunk), *chunk.shape[1:] or (1, 1)).expand(-1, height, width)
-        warped = [
-            Patches.of(*sample(photo, view.project(points, depths)))
-            for photo, view in zip(photos, views, strict=True)
-        ]
-        cost = best_half([here.dissimilarity(warped[voter]) for voter in voters])
-        pairs = [warped[first].dissimilarity(warped[second]) for first, second in couples]
-        if pairs:
-            cost = torch.where(cost.isnan(), best_half(pairs), cost)
-        volume.append(cost[:, 0])
-    return torch.cat(volume)
-
-
-def best_half(costs: list[Tensor]) -> Tensor:
-    """Return the mean of the better half of the votes: the others may be hidden there."""
-    stacked = torch.stack(costs)
-    counted = (~stacked.isnan()).sum(0)
-    kept = (counted + 1) // 2
-    ordered = torch.nan_to_num(stacked, 2.0).sort(0).values
-    rank = torch.arange(len(costs), device=stacked.device).view(-1, 1, 1, 1, 1)
-    total = (ordered * (rank < kept)).sum(0)
-    return torch.where(counted > 0, total / kept.clamp_min(1), torch.nan)
+GOOD_VOTE = 0.1
+"""Cost of a depth, under which planes are sought through it."""
 
 
 def smooth(volume: Tensor, guide: Tensor, small: float = 0.25, large: float = 4.0) -> Tensor:
@@ -154,47 +56,83 @@ def smooth(volume: Tensor, guide: Tensor, small: float = 0.25, large: float = 4.
     return total / 4
 
 
-def best_label(volume: Tensor) -> Tensor:
-    """Return the label of the lowest cost, between labels by a parabola: `(H, W)` float."""
-    label = volume.argmin(0).clamp(1, len(volume) - 2) if len(volume) > 2 else volume.argmin(0)
-    if len(volume) <= 2:
-        return label.float()
-    left, middle, right = (volume.gather(0, (label + i)[None])[0] for i in (-1, 0, 1))
+def best_label(volume: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the label of the lowest cost, and where between labels it lies by a parabola.
+
+    `(H, W)` int, and `(H, W)` float in [-0.5, 0.5].
+    """
+    label = volume.argmin(0)
+    if len(volume) < 3:
+        return label, torch.zeros_like(volume[0])
+    inner = label.clamp(1, len(volume) - 2)
+    left, middle, right = (volume.gather(0, (inner + i)[None])[0] for i in (-1, 0, 1))
     bend = (left + right - 2 * middle).clamp_min(1e-6)
-    return (label + (0.5 * (left - right) / bend).clamp(-0.5, 0.5)).clamp(0, len(volume) - 1)
+    shift = (0.5 * (left - right) / bend).clamp(-0.5, 0.5)
+    return label, torch.where(label == inner, shift, 0)
+
+
+def sure_points(
+    volume: Tensor, guide: Tensor, labels: Tensor, view: View, points: Tensor
+) -> np.ndarray:
+    """Return the points `(N, 3)` whose depth has a good vote, every third of them."""
+    label, shift = best_label(smooth(torch.nan_to_num(volume, 0.5), guide))
+    cost = volume.gather(0, label[None])[0]
+    inverse_depth = inverse_depth_of(between(labels, label, shift), view, points)
+    sure = (cost < GOOD_VOTE) & (inverse_depth > 0)
+    return (view.target.rays(points)[sure] / inverse_depth[sure][:, None])[::3].cpu().numpy()
 
 
 def sweep(
-    target: Tensor, known: Tensor, photos: list[Tensor], views: list[View], largest: float
+    target: Tensor,
+    known: Tensor,
+    photos: list[Tensor],
+    views: list[View],
+    largest: float,
+    points: Tensor | None = None,
+    scene_points: np.ndarray | None = NO_POINTS,
 ) -> tuple[Tensor, Tensor]:
     """Return the inverse depth `(H, W)` of each target pixel and what its vote cost, nan for none.
 
     Photos are RGB or grey `(C, H, W)` in [0, 1]. The costs of half the size are compared in fine
     and, at a quarter of the size, in wide windows: fine ones place edges, wide ones tell apart
-    what repeats.
+    what repeats. `points` `(H, W, 2)` says where the pixels are if `target` is a part of a photo.
+    Besides planes that face the target those are tried that `scene_points` `(N, 3)` and the
+    depths of a first sweep lie in; with None no others are.
     """
     _, height, width = target.shape
-    inverse_depths = torch.linspace(0, largest, count_labels(views, largest, max(height, width)))
-    inverse_depths = inverse_depths.to(target.device)
-    volumes = [
-        vote(
-            shrink(target, factor),
-            (shrink(known, factor) > 0.999).float(),
-            [shrink(photo, factor) for photo in photos],
-            views,
-            inverse_depths,
-        )
-        for factor in (2, 4)
-    ]
-    wide = F.interpolate(volumes[1][None], size=volumes[0].shape[1:], mode="nearest")[0]
-    volume = torch.where(wide.isnan(), volumes[0], volumes[0] + wide) / (2 - wide.isnan().float())
-    guide = torch.where(shrink(known, 2) > 0.999, shrink(target, 2), torch.nan)
-    labels = best_label(smooth(torch.nan_to_num(volume, 0.5), guide))
-    cost = volume.gather(0, labels.round().long()[None])[0]
+    points = pixel_grid(height, width, target.device) if points is None else points
+    pixel = (points[0, 1, 0] - points[0, 0, 0]).item()
+    inverse_depths = torch.linspace(0, largest, count_labels(views, largest, 1 / pixel))
+    facing = facing_labels(inverse_depths.to(target.device))
+
+    def costs(factor: int, labels: Tensor) -> Tensor:
+        photos_there = [shrink(photo, factor) for photo in photos]
+        seen = (shrink(known, factor) > 0.999).float()
+        places = shrink_points(points, factor)
+        return vote(shrink(target, factor), seen, photos_there, views, labels, places, largest)
+
+    def guide(factor: int) -> Tensor:
+        return torch.where(shrink(known, factor) > 0.999, shrink(target, factor), torch.nan)
+
+    wide = costs(4, facing)
+    labels = facing
+    if scene_points is not None:
+        dense = sure_points(wide, guide(4), facing, views[0], shrink_points(points, 4))
+        slanting = slanting_labels(find_planes(np.concatenate([scene_points, dense])), facing)
+        labels = torch.cat([facing, slanting])
+        if len(slanting):
+            wide = torch.cat([wide, costs(4, slanting)])
+    fine = costs(2, labels)
+    wide = F.interpolate(wide[None], size=fine.shape[1:], mode="nearest")[0]
+    volume = torch.where(wide.isnan(), fine, fine + wide) / (2 - wide.isnan().float())
+    label, shift = best_label(smooth(torch.nan_to_num(volume, 0.5), guide(2)))
+    cost = volume.gather(0, label[None])[0]
+    planes = between(labels, label, shift).permute(2, 0, 1)
+    both = torch.cat([planes, cost[None]])[None]
+    both = F.interpolate(both, size=(height, width), mode="nearest-exact")[0]
+    inverse_depth = inverse_depth_of(both[:3].permute(1, 2, 0), views[0], points).clamp_min(0)
     step = largest / (len(inverse_depths) - 1)
-    both = torch.stack([labels * step, cost])[None]
-    inverse_depth, cost = F.interpolate(both, size=(height, width), mode="nearest-exact")[0]
-    return refine(target, known, photos, views, inverse_depth, step), cost
+    return refine(target, known, photos, views, inverse_depth, step, points, largest), both[3]
 
 
 def refine(
@@ -204,24 +142,23 @@ def refine(
     views: list[View],
     inverse_depth: Tensor,
     step: float,
+    points: Tensor,
+    largest: float,
 ) -> Tensor:
     """Return `inverse_depth` `(H, W)` moved by up to a `step` to where the photos agree best."""
     shifts = torch.linspace(-1, 1, 5, device=target.device) * step
-    candidates = inverse_depth + shifts.view(-1, 1, 1)
+    candidates = (inverse_depth + shifts.view(-1, 1, 1)).clamp_min(0)
     grey = [shrink(photo, 1) for photo in photos]
-    volume = vote(shrink(target, 1), (known > 0.999).float(), grey, views, candidates)
+    volume = vote(
+        shrink(target, 1), (known > 0.999).float(), grey, views, candidates, points, largest
+    )
     volume = box(torch.nan_to_num(volume, 0.5)[:, None], 2 * WINDOW + 1)[:, 0]
-    moved = inverse_depth + (best_label(volume) - 2) * step / 2
+    label, shift = best_label(volume)
+    moved = (inverse_depth + (label + shift - 2) * step / 2).clamp_min(0)
     return torch.where(volume.std(0) > 1e-4, moved, inverse_depth)
 
 
-def shrink(photo: Tensor, factor: int) -> Tensor:
-    """Return a photo `(C, H, W)` as grey, `factor` times smaller each way, by area."""
-    size = [max(1, round(side / factor)) for side in photo.shape[1:]]
-    return F.interpolate(photo.mean(0, keepdim=True)[None], size=size, mode="area")[0]
-
-
-def count_labels(views: list[View], largest: float, long_side: int) -> int:
+def count_labels(views: list[View], largest: float, long_side: float) -> int:
     """Return how many depths leave no step of over a pixel at half the size, within 32 and 128."""
     corners = pixel_grid(8, 8)
     near, far = (torch.full(corners.shape[:2], depth) for depth in (largest, 0.0))

@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+SMALLEST_BASELINE = 0.01
+"""Distance of two cameras over the nearest depth, under which they stand at one place."""
+
 
 @dataclass(frozen=True)
 class Intrinsics:
@@ -57,10 +60,28 @@ class View:
         """Return where the reference stands, from the target, `(3,)` in median depths."""
         return -np.array(self.rotation).T @ np.array(self.translation)
 
+    @property
+    def is_plane(self) -> bool:
+        """Say whether this is a homography: it has no depths, and no vote on them."""
+        return self.target.focal == 1.0
+
+    def reversed(self) -> "View":
+        """Return how the target is seen from the reference."""
+        turn = np.array(self.rotation).T
+        rows = tuple(map(tuple, turn.tolist()))
+        return View(self.reference, self.target, rows, tuple(self.center.tolist()))
+
     def project(self, points: Tensor, inverse_depth: Tensor) -> Tensor:
         """Return where the reference sees target `points` `(..., 2)` at `inverse_depth` `(...)`."""
-        rays = self.target.rays(points) @ points.new_tensor(self.rotation).T
-        moved = rays + inverse_depth[..., None] * points.new_tensor(self.translation)
+        return self.see(self.directions(points), inverse_depth)
+
+    def directions(self, points: Tensor) -> Tensor:
+        """Return the rays through target `points` `(..., 2)`, as the reference is turned."""
+        return self.target.rays(points) @ points.new_tensor(self.rotation).T
+
+    def see(self, directions: Tensor, inverse_depth: Tensor) -> Tensor:
+        """Return where the reference sees what lies along `directions` at `inverse_depth`."""
+        moved = directions + inverse_depth[..., None] * directions.new_tensor(self.translation)
         return self.reference.project(moved)
 
     def record(self) -> dict:
@@ -74,3 +95,30 @@ def view_by_homography(
     """Return the view of a plane: `matrix` takes target pixels to reference pixels."""
     rows = tuple(tuple(row) for row in np.asarray(matrix, dtype=float).tolist())
     return View(Intrinsics(target_size), Intrinsics(reference_size), rows)
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """The views of a scene by reference name, and the largest inverse depth that was seen."""
+
+    method: str
+    views: dict[str, View]
+    largest_inverse_depth: float
+    points: tuple[tuple[float, float, float], ...] = ()
+    """Points of the scene in the target's frame, in median depths."""
+    slanting: bool = True
+    """Whether planes that slant are looked for besides those that face the target."""
+
+    @property
+    def have_parallax(self) -> bool:
+        """Say whether any reference stands far enough from the target to tell depths."""
+        return any(self.has_parallax(view) for view in self.views.values())
+
+    @property
+    def is_guess(self) -> bool:
+        """Say whether one reference alone shows the hole, so that no other confirms its depth."""
+        return len(self.views) == 1 and self.have_parallax
+
+    def has_parallax(self, view: View) -> bool:
+        """Say whether `view` stands far enough from the target to tell depths."""
+        return float(np.linalg.norm(view.center)) * self.largest_inverse_depth > SMALLEST_BASELINE

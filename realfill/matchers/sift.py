@@ -9,6 +9,8 @@ from PIL import Image
 from realfill.matchers.base import Matches
 
 MOST_FEATURES = 4096
+LEAST_CONTRAST = 0.04
+"""OpenCV's own. Structure from motion wants weaker features, too."""
 
 
 class Features(NamedTuple):
@@ -27,10 +29,12 @@ class Sift:
     default_threshold = 0.2
     """Lowe's ratio test at 0.8."""
 
-    def __init__(self) -> None:
+    def __init__(self, least_contrast: float = LEAST_CONTRAST) -> None:
         """Make OpenCV's detector."""
-        self.detector = cv2.SIFT_create(MOST_FEATURES)
+        self.detector = cv2.SIFT_create(MOST_FEATURES, contrastThreshold=least_contrast)
         self.settings = {"matcher": "sift", "features": MOST_FEATURES, "opencv": cv2.__version__}
+        if least_contrast != LEAST_CONTRAST:
+            self.settings["contrast"] = least_contrast
 
     def extract(self, image: Image.Image) -> Features:
         """Find the features of an RGB image. One without texture has none."""
@@ -52,7 +56,10 @@ def match_pair(photo: Features, reference: Features) -> Matches:
     similarity = photo.descriptors @ reference.descriptors.T
     nearest = similarity.argmax(axis=1)
     mutual = np.flatnonzero(similarity.argmax(axis=0)[nearest] == np.arange(len(nearest)))
-    best_two = -np.partition(-similarity[mutual], 1, axis=1)[:, :2]
-    first, second = np.sqrt(np.maximum(2 - 2 * best_two, 0)).T
+    nearest = nearest[mutual]
+    best = similarity[mutual, nearest]
+    similarity[mutual, nearest] = -1
+    second_best = similarity[mutual].max(axis=1)
+    first, second = (np.sqrt(np.maximum(2 - 2 * those, 0)) for those in (best, second_best))
     confidence = 1 - first / np.maximum(second, 1e-8)
-    return Matches(photo.points[mutual], reference.points[nearest[mutual]], confidence)
+    return Matches(photo.points[mutual], reference.points[nearest], confidence)

@@ -1,0 +1,208 @@
+"""Rendering the references in the target's view, and comparing with what the target knows.
+
+The band of known pixels around the hole is withheld from everything but the last touch: it is
+predicted like the hole, and compared. That gives, for this scene, the error to expect.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from realfill.blending import resize
+from realfill.geometry.colours import TOLERANCE, apply_tone, fit_tone, fuse, spread
+from realfill.geometry.features import work_size
+from realfill.geometry.single import depth_by_one
+from realfill.geometry.sweep import sweep
+from realfill.geometry.views import Cameras
+from realfill.geometry.votes import pixel_grid, sample
+from realfill.scene import Scene
+
+BAND = 0.2
+"""Width of the withheld band over the square root of the hole's area."""
+CORRECTION = 0.15
+"""Largest colour correction, of 1, that is carried from the known pixels into the hole."""
+MARGIN = 0.4
+"""What is looked at around the hole's box, over the box's own size."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The hole and its surroundings at some size, and the photos at the same size."""
+
+    target: Tensor
+    """`(3, H, W)` in [0, 1], the part around the hole."""
+    hole: Tensor
+    """bool `(H, W)`, as all that follow."""
+    band: Tensor
+    outside: Tensor
+    """What is known, less the band."""
+    points: Tensor
+    """`(H, W, 2)`: where the pixels are in the whole target, in [0, 1]."""
+    width: int
+    """The band's width in pixels."""
+    photos: dict[str, Tensor]
+    """The references, `(3, h, w)` in [0, 1]."""
+
+    @property
+    def continued(self) -> Tensor:
+        """Return what is outside the band continued smoothly into it and the hole."""
+        return spread(self.target, self.outside[None].float())
+
+
+def make_stage(
+    target: Image.Image,
+    mask: Image.Image,
+    references: dict[str, Image.Image],
+    device: torch.device,
+    shrink: int = 1,
+) -> Stage:
+    """Prepare the photos at the working size, or `shrink` times smaller."""
+
+    def small(photo: Image.Image) -> Image.Image:
+        width, height = work_size(photo.size)
+        return resize(photo, (max(1, width // shrink), max(1, height // shrink)))
+
+    whole = to_tensor(small(target), device)
+    hole = to_tensor(mask.resize(whole.shape[:0:-1], Image.Resampling.BOX), device)[0] > 0
+    width = max(8 // shrink, round(BAND * hole.sum().item() ** 0.5))
+    band = (distance_to(hole) <= width) & ~hole
+    box = surroundings(hole)
+    return Stage(
+        whole[(slice(None), *box)],
+        hole[box],
+        band[box],
+        ~(hole | band)[box],
+        pixel_grid(*hole.shape, device)[box],
+        width,
+        {name: to_tensor(small(photo), device) for name, photo in references.items()},
+    )
+
+
+def to_tensor(image: Image.Image, device: torch.device) -> Tensor:
+    """Return an image as `(C, H, W)` in [0, 1]."""
+    pixels = torch.from_numpy(np.array(image)).to(device).float() / 255
+    return pixels.permute(2, 0, 1) if pixels.ndim == 3 else pixels[None]
+
+
+def to_image(pixels: Tensor) -> Image.Image:
+    """Return `(3, H, W)` or `(H, W)` in [0, 1] as an image; nan is black."""
+    pixels = (pixels.nan_to_num(0).clamp(0, 1) * 255).round().byte().cpu()
+    return Image.fromarray((pixels.permute(1, 2, 0) if pixels.ndim == 3 else pixels).numpy())
+
+
+def distance_to(region: Tensor) -> Tensor:
+    """Return each pixel's distance in pixels to the bool `(H, W)` region."""
+    elsewhere = (~region).byte().cpu().numpy()
+    return torch.from_numpy(cv2.distanceTransform(elsewhere, cv2.DIST_L2, 5)).to(region.device)
+
+
+def warp(
+    photos: list[Tensor], cameras: Cameras, depth: Tensor, points: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Bring references to the target's view at `depth` `(H, W)`, at `points` or all pixels.
+
+    Returns `(N, 3, H, W)`, and `(N, 1, H, W)` one where the reference looks.
+    """
+    points = pixel_grid(*depth.shape, depth.device) if points is None else points
+    seen = [
+        sample(photo, view.project(points, depth)[None])
+        for photo, view in zip(photos, cameras.views.values(), strict=True)
+    ]
+    return torch.cat([image for image, _ in seen]), torch.cat([inside for _, inside in seen])
+
+
+def render(
+    warped: Tensor, inside: Tensor, tones: list[Tensor], cameras: Cameras
+) -> tuple[Tensor, Tensor]:
+    """Fuse warped references in the target's colours; see `fuse` for what it returns."""
+    toned = [apply_tone(image, tone) for image, tone in zip(warped, tones, strict=True)]
+    distances = [float(np.linalg.norm(view.center)) for view in cameras.views.values()]
+    return fuse(torch.stack(toned), inside, distances)
+
+
+def find_depth(cameras: Cameras, stage: Stage) -> tuple[Tensor, Tensor]:
+    """Return the inverse depth `(H, W)` and what its vote cost, nan for none; see `sweep`."""
+    depth = torch.zeros_like(stage.target[0])
+    if not cameras.have_parallax:
+        return depth, torch.full_like(depth, torch.nan)
+    voters = {name: view for name, view in cameras.views.items() if not view.is_plane}
+    photos = [stage.photos[name] for name in voters]
+    known = stage.outside[None].float()
+    largest = cameras.largest_inverse_depth
+    points = np.array(cameras.points).reshape(-1, 3)
+    given = points if cameras.slanting else None
+    depth, cost = sweep(
+        stage.target, known, photos, list(voters.values()), largest, stage.points, given
+    )
+    if cameras.is_guess:
+        view = next(iter(voters.values()))
+        guess = depth_by_one(stage.target, stage.outside, stage.points, photos[0], view, points)
+        depth = torch.where(stage.outside | guess.isnan(), depth, guess)
+    return depth, cost
+
+
+def fit_tones(warped: Tensor, inside: Tensor, stage: Stage) -> list[Tensor]:
+    """Return the tone curve of each warped photo, from what is known outside the band."""
+    return [
+        fit_tone(image, stage.target, stage.outside & (there[0] > 0))
+        for image, there in zip(warped, inside, strict=True)
+    ]
+
+
+def predict(cameras: Cameras, stage: Stage) -> tuple[Tensor, list[Tensor]]:
+    """Render the surroundings of the hole, band and hole from the references alone.
+
+    Returns the picture `(3, H, W)`, corrected from what is known outside the band, nan where
+    nobody looks; and one such picture a reference.
+    """
+    depth, _ = find_depth(cameras, stage)
+    photos = [stage.photos[name] for name in cameras.views]
+    warped, inside = warp(photos, cameras, depth, stage.points)
+    tones = fit_tones(warped, inside, stage)
+    picture, _ = render(warped, inside, tones, cameras)
+    each = [
+        torch.where(there > 0, apply_tone(image, tone), torch.nan)
+        for image, there, tone in zip(warped, inside, tones, strict=True)
+    ]
+    corrected = [correct(image, stage.target, stage.outside) for image in (picture, *each)]
+    return corrected[0], corrected[1:]
+
+
+def correct(picture: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """Carry the colour error of the `known` pixels smoothly into the rest: a membrane.
+
+    Pixels that the picture gets wrong, as a passer-by, count little.
+    """
+    error = (target - picture).nan_to_num(0)
+    weights = 1 / (1 + (error / TOLERANCE).square().sum(0, keepdim=True))
+    weights = weights * (known & ~picture[0].isnan())
+    return picture + spread(error.clamp(-CORRECTION, CORRECTION), weights)
+
+
+def window_error(image: Tensor, target: Tensor, region: Tensor, side: int = 9) -> Tensor:
+    """Return the mean absolute colour error in a window, over the pixels of `region`, `(H, W)`."""
+    errors = torch.where(region, (image - target).abs().mean(0), 0)
+    both = torch.stack([errors, region.float()])[:, None]
+    sums = F.avg_pool2d(both, side, 1, side // 2)
+    return (sums[0] / sums[1].clamp_min(1e-6))[0]
+
+
+def surroundings(hole: Tensor) -> tuple[slice, slice]:
+    """Return the rows and columns of the hole's box and of `MARGIN` around it."""
+    slices = []
+    for axis in (1, 0):
+        places = hole.any(axis).nonzero()
+        first, last = int(places.min()), int(places.max()) + 1
+        margin = round(MARGIN * (last - first)) + 8
+        slices.append(slice(max(0, first - margin), min(hole.shape[1 - axis], last + margin)))
+    return slices[0], slices[1]
+
+
+def hole_of(scene: Scene, device: torch.device) -> Tensor:
+    """Return where the hole is at the photo's own size, bool `(H, W)`."""
+    return to_tensor(scene.mask, device)[0] > 0.5
