@@ -27,9 +27,15 @@ from scripts.scores import describe, print_table, score_images
 SEEDS = (0, 100, 200)
 WAYS = {
     "geometry only": ("--geometry", "only"),
+    "geometry, embedded base": (
+        "--model_path",
+        "data/tiny-inpainting",
+        *("--num_inference_steps", 8),
+    ),
     "exemplars": ("--geometry", "off"),
     "geometry, exemplars": (),
 }
+ONE_SEED = ("geometry only", "geometry, embedded base")
 
 
 def gradient_energy(image: np.ndarray, hole: np.ndarray) -> float:
@@ -87,7 +93,7 @@ def bench_scene(folder: Path, work: Path, count: int, seeds: list[int]) -> dict:
         results[name] = [{"psnr": psnr, "ssim": ssim}]
     for way, flags in WAYS.items():
         results[way] = []
-        for seed in seeds[:1] if way == "geometry only" else seeds:
+        for seed in seeds[:1] if way in ONE_SEED else seeds:
             output = work / scene.name / f"{way.replace(', ', '-').replace(' ', '-')}-{seed}"
             given = ("--scene", folder, "--output_dir", output, "--seed", seed)
             command = [sys.executable, "infer.py", *given, "--num_images", count, *flags]
