@@ -38,6 +38,7 @@ from realfill.runs import (
     choose_seed,
     claim_output,
     is_finished,
+    is_merged,
     require_same,
 )
 from realfill.scene import Scene, load_scene
@@ -239,6 +240,8 @@ def train(accelerator: Accelerator, scene: Scene, arguments: Namespace) -> None:
     if arguments.resume_from_checkpoint:
         if is_finished(output_dir, record, checkpoint):
             accelerator.print(f"{output_dir}: trained already")
+            if accelerator.is_main_process and arguments.save_merged and not is_merged(output_dir):
+                save_merged(output_dir, record)
             return
         accelerator.print(f"going on from {checkpoint or 'the start: there is no checkpoint'}")
 
@@ -251,7 +254,7 @@ def train(accelerator: Accelerator, scene: Scene, arguments: Namespace) -> None:
     if accelerator.is_main_process:
         write_results(output_dir, pipeline, record)
         if arguments.save_merged:
-            save_merged(output_dir, record["base_folder"] or record["base"], arguments.revision)
+            save_merged(output_dir, record)
         if api:
             push_to_hub(api, output_dir, arguments.hub_model_id or output_dir.name, record)
         print(f"wrote {output_dir / LORA_FILE}")

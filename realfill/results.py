@@ -41,9 +41,10 @@ def require_finite_weights(pipeline: StableDiffusionInpaintPipeline, step: int) 
             )
 
 
-def save_merged(folder: Path, base: str, revision: str | None) -> None:
+def save_merged(folder: Path, record: dict[str, Any]) -> None:
     """Merge the LoRA file of `folder` into its base and write the whole pipeline there too."""
-    pipeline = load_base(base, torch.float32, revision)
+    base = record["base_folder"] or record["base"]
+    pipeline = load_base(base, torch.float32, record["revision"])
     load_lora(pipeline, folder)
     with replaced_together(folder) as temporary:
         pipeline.save_pretrained(temporary)

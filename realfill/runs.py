@@ -46,6 +46,11 @@ def claim_output(output_dir: Path, merged: bool) -> list[str]:
     return claim(output_dir, SCRIPT, [LORA_FILE, *(MERGED if merged else ())])
 
 
+def is_merged(output_dir: Path) -> bool:
+    """Say whether the merged pipeline is there."""
+    return all((output_dir / name).exists() for name in MERGED)
+
+
 def choose_seed(requested: int | None, record: dict[str, Any]) -> int:
     """Return the seed asked for, the recorded one, or a new one that all processes share."""
     if requested is not None:
