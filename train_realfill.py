@@ -20,12 +20,11 @@ from realfill.checkpoints import load_checkpoint, save_checkpoint
 from realfill.command_line import LARGEST_SEED, hide_secrets, make_parser, real, run, whole
 from realfill.devices import DTYPES, check_flags, choose_precision, start_process
 from realfill.errors import UserError
+from realfill.integrity import fingerprint, fingerprints
 from realfill.lock import one_writer
 from realfill.memory import choose_savings, explain_shortage
 from realfill.models import (
     DEFAULT_BASE,
-    fingerprint,
-    fingerprints,
     load_base,
     native_resolution,
     resolve_base,

@@ -12,6 +12,8 @@ from realfill.errors import UserError
 LORA_FILE = "pytorch_lora_weights.safetensors"
 RECORD_FILE = "realfill.json"
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors")
+RANKING_FILE = "loftr_ranking_scores.json"
+SHEET_FILE = "ranking.png"
 MODEL_FILES = (LORA_FILE, "model_index.json", "state.json")
 """What tells a folder with a model, or a checkpoint, from one with completions."""
 
@@ -118,3 +120,25 @@ def library_versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
         except PackageNotFoundError:
             versions[name] = "unknown"
     return versions
+
+
+def claim_ranking(folder: Path, ranking_file: str) -> None:
+    """Raise `UserError` if writing a ranking into `folder` would replace what is none."""
+    if Path(ranking_file).name != ranking_file or not ranking_file.endswith(".json"):
+        raise UserError(f"--ranking_output_file {ranking_file}: give the name of a .json file")
+    ranked = [path for path in (folder / ranking_file, folder / RANKING_FILE) if is_ranking(path)]
+    path = folder / ranking_file
+    if path.exists() and not is_ranking(path):
+        raise UserError(f"{path}: is no ranking; remove it, or name another --ranking_output_file")
+    sheet = folder / SHEET_FILE
+    if sheet.exists() and not (ranked or SHEET_FILE in read_record(folder).get("files", ())):
+        raise UserError(f"{sheet}: was there before any ranking; move it away")
+
+
+def is_ranking(path: Path) -> bool:
+    """Say whether `path` is a ranking file; a damaged one is not."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.keys() >= {"metadata", "ranking"}

@@ -9,7 +9,7 @@ from accelerate.utils import broadcast_object_list
 
 from realfill.checkpoints import find_checkpoint
 from realfill.errors import UserError
-from realfill.models import find_lora_damage
+from realfill.integrity import find_lora_damage
 from realfill.record import LORA_FILE, claim, read_record, refuse_scene
 
 SCRIPT = "train_realfill.py"

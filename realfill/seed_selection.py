@@ -1,6 +1,5 @@
 """Seed selection (RealFill, section 3.4): rank a folder's completions, keep the best."""
 
-import json
 import re
 import shutil
 from dataclasses import dataclass
@@ -18,11 +17,9 @@ from realfill.matchers.base import Matcher, Matches
 from realfill.matching import CACHE, at_working_size, match_pairs
 from realfill.ranking import Geometry, Ranked, consensus, counting, known_geometry, put_in_order
 from realfill.ranking_sheet import make_ranking_sheet
-from realfill.record import read_record
+from realfill.record import RANKING_FILE, SHEET_FILE, claim_ranking
 from realfill.scene import is_image, list_folder, read_photo
 
-RANKING_FILE = "loftr_ranking_scores.json"
-SHEET_FILE = "ranking.png"
 TARGET = "target"
 """The name under which the target with its hole blanked out is matched."""
 
@@ -155,28 +152,6 @@ def rank_folder(
         )
         write_image(folder / SHEET_FILE, sheet)
     return [folder / each.name for each in ranking.completions]
-
-
-def claim_ranking(folder: Path, ranking_file: str) -> None:
-    """Raise `UserError` if writing a ranking into `folder` would replace what is none."""
-    if Path(ranking_file).name != ranking_file or not ranking_file.endswith(".json"):
-        raise UserError(f"--ranking_output_file {ranking_file}: give the name of a .json file")
-    ranked = [path for path in (folder / ranking_file, folder / RANKING_FILE) if is_ranking(path)]
-    path = folder / ranking_file
-    if path.exists() and not is_ranking(path):
-        raise UserError(f"{path}: is no ranking; remove it, or name another --ranking_output_file")
-    sheet = folder / SHEET_FILE
-    if sheet.exists() and not (ranked or SHEET_FILE in read_record(folder).get("files", ())):
-        raise UserError(f"{sheet}: was there before any ranking; move it away")
-
-
-def is_ranking(path: Path) -> bool:
-    """Say whether `path` is a ranking file; a damaged one is not."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and content.keys() >= {"metadata", "ranking"}
 
 
 def score(ranking: Ranking, completion: Ranked) -> float:

@@ -19,10 +19,9 @@ from benchmark.ranking import find_fault, read_ranking
 from benchmark.scoring import Scored
 from realfill.checkpoints import find_damage
 from realfill.errors import UserError
-from realfill.record import RECORD_FILE, claim, made_by, read_record
+from realfill.record import RECORD_FILE, claim, is_ranking, made_by, read_record
 from realfill.runs import choose_seed, require_same
 from realfill.scene import is_image, load_target, read_mask, read_photo
-from realfill.seed_selection import is_ranking
 from tests.conftest import draw_photo
 
 SEED = int(os.environ.get("REALFILL_FUZZ_SEED", 0))
