@@ -20,7 +20,7 @@ from realfill.settings import DEFAULT_STEPS, FILLS, GEOMETRY_MODES, MATCHERS, PR
 if TYPE_CHECKING:
     from accelerate import PartialState
 
-    from realfill.completing import Filler
+    from realfill.completing.complete import Filler
 
 
 def parse_arguments(argv: list[str] | None) -> Namespace:
@@ -136,16 +136,16 @@ def read_photos(arguments: Namespace) -> tuple[Scene, Image.Image | None]:
 
 def choose_filler(arguments: Namespace, state: "PartialState") -> "Filler":
     """Return what fills the part of the hole that geometry leaves."""
-    from realfill.fillers import exemplar_filler, no_filler
+    from realfill.completing.fillers import exemplar_filler, no_filler
     from realfill.record import read_record
-    from realfill.runs import choose_seed
+    from realfill.training.runs import choose_seed
 
     if arguments.fill == "none":
         return no_filler(arguments.geometry)
     previous = {} if arguments.overwrite else read_record(arguments.output_dir)
     if arguments.fill == "exemplar":
         return exemplar_filler(choose_seed(arguments.seed, previous))
-    from realfill.model_filler import ModelFlags, model_filler
+    from realfill.completing.model_filler import ModelFlags, model_filler
 
     flags = {field.name: getattr(arguments, field.name) for field in fields(ModelFlags)}
     return model_filler(ModelFlags(**flags), previous, state)
@@ -156,7 +156,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     scene, truth = read_photos(arguments)
     # These take seconds to import, and diffusers only the model needs.
-    from realfill.completing import Job, complete_scene
+    from realfill.completing.complete import Job, complete_scene
     from realfill.devices import start_process
 
     state = start_process()

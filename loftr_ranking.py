@@ -19,16 +19,16 @@ from realfill.command_line import (
 )
 from realfill.errors import UserError
 from realfill.lock import one_writer
-from realfill.matching import choose_matcher
-from realfill.ranking import COUNTS
-from realfill.scene import find_image, load_references, load_target, read_photo
-from realfill.seed_selection import (
+from realfill.matching.evidence import COUNTS
+from realfill.matching.pairs import choose_matcher
+from realfill.ranking.rank import (
     RANKING_FILE,
     add_best,
     find_completions,
     find_copies,
     rank_folder,
 )
+from realfill.scene import find_image, load_references, load_target, read_photo
 from realfill.settings import MATCHERS
 
 

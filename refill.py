@@ -16,15 +16,15 @@ from accelerate import PartialState
 import infer
 import train_realfill
 from realfill.command_line import LARGEST_SEED, make_parser, run, whole
-from realfill.contact_sheet import make_rounds_sheet
 from realfill.devices import start_process
 from realfill.errors import UserError
-from realfill.files import appears_whole, clear_partial_writes, file_hash, write_image
 from realfill.lock import one_writer
+from realfill.ranking.rank import RANKING_FILE, add_best, photos_in
 from realfill.record import refuse_scene
 from realfill.scene import Scene, load_scene, load_truth, read_photo
-from realfill.seed_selection import RANKING_FILE, add_best, photos_in
 from realfill.settings import MATCHERS
+from realfill.sheets.contact import make_rounds_sheet
+from realfill.storage import appears_whole, clear_partial_writes, file_hash, write_image
 
 
 def parse_arguments() -> Namespace:

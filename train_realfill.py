@@ -15,23 +15,27 @@ from accelerate.utils import ProjectConfiguration
 from diffusers import StableDiffusionInpaintPipeline
 from diffusers.optimization import SchedulerType
 
-from realfill import training
-from realfill.checkpoints import load_checkpoint, save_checkpoint
 from realfill.command_line import LARGEST_SEED, hide_secrets, make_parser, real, run, whole
 from realfill.devices import DTYPES, check_flags, choose_precision, start_process
 from realfill.errors import UserError
-from realfill.integrity import fingerprint, fingerprints
 from realfill.lock import one_writer
-from realfill.memory import choose_savings, explain_shortage
-from realfill.models import (
+from realfill.model.base import (
     DEFAULT_BASE,
     load_base,
     native_resolution,
     resolve_base,
 )
+from realfill.model.integrity import fingerprint, fingerprints
+from realfill.model.save import check_hub, push_to_hub, save_merged, write_results
 from realfill.record import LORA_FILE, library_versions, read_record
-from realfill.results import check_hub, push_to_hub, save_merged, write_results
-from realfill.runs import (
+from realfill.scene import Scene, load_scene
+from realfill.settings import PROMPT, TrainingSettings
+from realfill.training import loop
+from realfill.training.build import set_up
+from realfill.training.checkpoints import load_checkpoint, save_checkpoint
+from realfill.training.loop import Training
+from realfill.training.memory_budget import choose_savings, explain_shortage
+from realfill.training.runs import (
     SCRIPT,
     check_output,
     choose_seed,
@@ -40,11 +44,7 @@ from realfill.runs import (
     is_merged,
     require_same,
 )
-from realfill.scene import Scene, load_scene
-from realfill.set_up import set_up
-from realfill.settings import PROMPT, TrainingSettings
-from realfill.training import Training
-from realfill.validation import validate
+from realfill.training.validation import validate
 
 
 def parse_arguments(argv: list[str] | None) -> Namespace:
@@ -248,7 +248,7 @@ def train(accelerator: Accelerator, scene: Scene, arguments: Namespace) -> None:
     if checkpoint:
         state, tensors = load_checkpoint(checkpoint)
         require_same(record, read_record(checkpoint), checkpoint)
-        training.restore_training(accelerator, run_state, state, tensors)
+        loop.restore_training(accelerator, run_state, state, tensors)
     fit(accelerator, pipeline, run_state, scene, settings, arguments, record)
     if accelerator.is_main_process:
         write_results(output_dir, pipeline, record)
@@ -311,7 +311,7 @@ def try_out(arguments: Namespace) -> None:
     run_state = set_up(accelerator, pipeline, scene, settings, arguments)
     run_state.unet.train()
     run_state.text_encoder.train()
-    training.take_step(accelerator, run_state, settings)
+    loop.take_step(accelerator, run_state, settings)
     if arguments.num_validation_images:
         shape = (settings.resolution, settings.seed, arguments.num_validation_images)
         validate(accelerator, pipeline, scene, *shape, step=0)
@@ -344,8 +344,8 @@ def fit(
             save_checkpoint(
                 output_dir,
                 step,
-                training.training_tensors(accelerator, run_state),
-                training.training_state(accelerator, run_state),
+                loop.training_tensors(accelerator, run_state),
+                loop.training_state(accelerator, run_state),
                 lambda folder: write_results(folder, pipeline, record | {"steps": step}),
                 arguments.checkpoints_total_limit,
             )
@@ -355,7 +355,7 @@ def fit(
                 validate(accelerator, pipeline, scene, *shape, step)
             accelerator.wait_for_everyone()
 
-    training.train(accelerator, run_state, settings, after_step)
+    loop.train(accelerator, run_state, settings, after_step)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from benchmark.photos import Photo
 from benchmark.scoring import Scored, Scorer
 from realfill.command_line import make_parser, run
 from realfill.errors import UserError
-from realfill.files import file_hash
 from realfill.scene import is_image
+from realfill.storage import file_hash
 
 
 def run_alone(name: str) -> None:

@@ -10,7 +10,7 @@ from benchmark.cache import Cache, make_key
 from benchmark.folders import ResultsFolder
 from benchmark.scoring import Scored
 from realfill.errors import UserError
-from realfill.files import file_hash
+from realfill.storage import file_hash
 
 RANKING_FILE = "loftr_ranking_scores.json"
 

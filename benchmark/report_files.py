@@ -12,7 +12,7 @@ from benchmark.report_html import as_html
 from benchmark.report_text import as_text
 from benchmark.scoring import Scored
 from realfill.errors import UserError
-from realfill.files import write_json, write_text
+from realfill.storage import write_json, write_text
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What makes a spreadsheet take a cell for a formula."""

@@ -15,8 +15,8 @@ from benchmark.report import Report
 from benchmark.report_text import number, signed
 from benchmark.scoring import Scored
 from realfill.errors import UserError
-from realfill.files import file_hash
 from realfill.scene import read_mask, read_photo
+from realfill.storage import file_hash
 
 THUMBNAIL = 360
 """Longest side of a picture in pixels."""

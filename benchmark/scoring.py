@@ -10,7 +10,7 @@ from benchmark.cache import Cache, make_key
 from benchmark.folders import ResultsFolder, natural, numbered
 from benchmark.photos import Photo, Truth, upright_size
 from realfill.errors import UserError
-from realfill.files import file_hash
+from realfill.storage import file_hash
 
 BATCH = 16
 """Completions measured, and kept in the cache, at once."""

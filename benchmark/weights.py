@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.base import Options, Unavailable, in_parallel
-from realfill.files import file_hash
+from realfill.storage import file_hash
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from realfill.command_line import is_main_process
 from realfill.errors import UserError
-from realfill.files import clear_partial_writes, finish_replacement, require_writable
+from realfill.storage import clear_partial_writes, finish_replacement, require_writable
 
 LOCK_FILE = ".realfill.lock"
 

@@ -17,10 +17,10 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from benchmark.baselines import fill_without_learning
-from realfill.files import write_json
-from realfill.matching import choose_matcher
+from realfill.matching.pairs import choose_matcher
+from realfill.ranking.rank import rank_completions
 from realfill.scene import Scene, load_scene, load_truth
-from realfill.seed_selection import rank_completions
+from realfill.storage import write_json
 from scripts.bench_scenes import make_parser
 from scripts.scores import describe, print_table, score_images
 

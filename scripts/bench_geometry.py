@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 
 from benchmark.baselines import fill_without_learning
-from realfill.files import write_json
 from realfill.geometry.features import find_correspondences
 from realfill.geometry.hypotheses import MINIMUM_MATCHES
 from realfill.scene import Scene, load_scene
+from realfill.storage import write_json
 from scripts.bench_scenes import make_parser, run_script
 from scripts.scores import describe, print_table, score_folder, score_images
 

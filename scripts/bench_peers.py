@@ -19,8 +19,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from realfill.files import write_json
 from realfill.record import library_versions
+from realfill.storage import write_json
 from scripts.bench_scenes import LAUNCH
 from scripts.scores import print_table
 

@@ -23,8 +23,8 @@ from PIL import Image
 
 from benchmark.baselines import fill_without_learning
 from benchmark.psnr import psnr_inside
-from realfill.files import appears_whole
 from realfill.scene import load_scene, load_truth
+from realfill.storage import appears_whole
 from scripts.scores import print_table
 
 SURE, RIGHT = 102, 0.1

@@ -20,11 +20,11 @@ from PIL import Image, ImageFilter, ImageOps
 from scipy.stats import kendalltau
 
 from benchmark.psnr import psnr_inside
-from realfill.matchers.sift import Sift
-from realfill.matching import at_working_size
-from realfill.ranking import COUNTS
+from realfill.matching.evidence import COUNTS
+from realfill.matching.pairs import at_working_size
+from realfill.matching.sift import Sift
+from realfill.ranking.rank import Ranking, find_completions, rank_completions, read_completions
 from realfill.scene import Scene, load_scene, load_truth
-from realfill.seed_selection import Ranking, find_completions, rank_completions, read_completions
 from scripts.scores import print_table
 
 SHIFTS, BLURS = (12, 24, 48), (4, 8)

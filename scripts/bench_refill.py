@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from realfill.ranking.rank import RANKING_FILE, find_completions, read_completions
 from realfill.scene import load_scene, load_truth
-from realfill.seed_selection import RANKING_FILE, find_completions, read_completions
 from scripts.bench_ranking import score
 from scripts.bench_scenes import run_script
 from scripts.scores import describe, print_table

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.baselines import fill_without_learning
-from realfill.files import write_json
 from realfill.scene import load_scene
+from realfill.storage import write_json
 from scripts.scores import print_table, score_folder, score_images
 
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes=1"]

@@ -28,19 +28,19 @@ from diffusers import StableDiffusionInpaintPipeline
 from diffusers.models.attention_processor import AttnProcessor2_0
 from torch import Tensor
 
-from realfill import training
-from realfill.blending import resize, working_size
 from realfill.devices import DTYPES, choose_precision, start_process
-from realfill.draws import encode
-from realfill.files import write_json
-from realfill.lora import add_lora
-from realfill.models import load_base, native_resolution
+from realfill.images.blend import resize, working_size
+from realfill.model.base import load_base, native_resolution
+from realfill.model.lora import add_lora
 from realfill.record import library_versions
-from realfill.samples import draw_batch, upload_photos
-from realfill.sampling import default_batch_size
+from realfill.sampling.sampler import default_batch_size
 from realfill.scene import load_scene
 from realfill.settings import DEFAULT_STEPS, TrainingSettings
-from realfill.training import Training
+from realfill.storage import write_json
+from realfill.training import loop
+from realfill.training.crops import draw_batch, upload_photos
+from realfill.training.latent_pool import encode
+from realfill.training.loop import Training
 from scripts.sd2_architecture import build_sd2
 from scripts.speed_report import PARTS, draw_bars, print_tables
 
@@ -156,7 +156,7 @@ def measure_training(
         return upload_photos(load_scene(arguments.scene), settings.resolution, accelerator.device)
 
     photos = read_photos()
-    run = training.prepare(accelerator, pipeline, photos, settings)
+    run = loop.prepare(accelerator, pipeline, photos, settings)
     if recipe.plain:
         pipeline.unet.set_attn_processor(AttnProcessor2_0())
         run.tokens = run.tokens[:1].expand(arguments.batch_size, -1)
@@ -178,11 +178,11 @@ def measure_training(
 
     def forward() -> Tensor:
         with accelerator.autocast():
-            return training.diffusion_loss(run, draws, generator)
+            return loop.diffusion_loss(run, draws, generator)
 
     def embed() -> Tensor:
         with accelerator.autocast():
-            return training.embed(run)
+            return loop.embed(run)
 
     parts["text encoder"] = time_of(embed)
     parts["UNet"] = time_of(forward) - parts["text encoder"]
@@ -213,7 +213,7 @@ def measure_sampling(
     place = {"device": unet.device, "dtype": unet.dtype}
     height, width = size[1] // factor, size[0] // factor
     inputs = torch.randn(count, unet.config.in_channels, height, width, **place)
-    tokens = training.tokenize(pipeline, ["a photo"] * count).to(unet.device)
+    tokens = loop.tokenize(pipeline, ["a photo"] * count).to(unet.device)
     embeddings = pipeline.text_encoder(tokens)[0]
     latents = torch.randn(1, unet.config.out_channels, height, width, **place)
     pixels = pixels.to(vae.device, vae.dtype)

@@ -22,10 +22,10 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, StableDiffusionInpaintPipeline
 
-from realfill.attention import attend_on_cpu
 from realfill.command_line import make_parser, run
 from realfill.errors import UserError
-from realfill.models import load_base
+from realfill.model.attention import attend_on_cpu
+from realfill.model.base import load_base
 from scripts.tiny_base.autoencoder import (
     build_autoencoder,
     latent_scale,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from realfill.blending import composite, feather, resize, shrink_mask, working_size
+from realfill.images.blend import composite, feather, resize, shrink_mask, working_size
 from tests.conftest import draw_photo
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from realfill.checkpoints import (
+from realfill.errors import UserError
+from realfill.training.checkpoints import (
     TENSORS_FILE,
     find_checkpoint,
     list_checkpoints,
@@ -14,7 +15,6 @@ from realfill.checkpoints import (
     restore_optimizer,
     save_checkpoint,
 )
-from realfill.errors import UserError
 
 
 def save(folder: Path, step: int, limit: int | None = None) -> Path:

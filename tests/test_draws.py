@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from realfill.draws import POOL_BATCHES, DrawPool, batches_at, encode
-from realfill.models import load_base
-from realfill.samples import draw_batch, upload_photos
+from realfill.model.base import load_base
 from realfill.scene import load_scene
 from realfill.seeds import derive_seed
+from realfill.training.crops import draw_batch, upload_photos
+from realfill.training.latent_pool import POOL_BATCHES, DrawPool, batches_at, encode
 
 
 def generator(seed: int = 0) -> torch.Generator:

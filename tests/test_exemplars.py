@@ -12,7 +12,6 @@ from scipy.sparse.linalg import spsolve
 
 import infer as infer_script
 from benchmark.psnr import psnr_inside
-from realfill.blending import feather, shrink_mask
 from realfill.errors import UserError
 from realfill.exemplars.copying import copy_pieces
 from realfill.exemplars.fill import complete_from_exemplars
@@ -20,9 +19,10 @@ from realfill.exemplars.judge import judge
 from realfill.exemplars.panels import Panel, draw, lay_out
 from realfill.exemplars.pieces import Pieces, settle
 from realfill.exemplars.sources import find_sources
+from realfill.images.blend import feather, shrink_mask
+from realfill.images.seams import LARGEST_STEP, correction, join
 from realfill.provenance import GEOMETRY, SAMPLED, TARGET, describe, trace
 from realfill.scene import Scene, load_scene
-from realfill.seams import LARGEST_STEP, correction, join
 from tests.conftest import RunScript, draw_photo, write_scene
 from tests.test_geometry import draw_texture
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 from realfill.geometry.cameras import find_cameras
 from realfill.geometry.colours import apply_tone, fit_tone, spread
-from realfill.geometry.guidance import cached_prefill, guide
+from realfill.geometry.guide import cached_prefill, guide
+from realfill.geometry.plane_sweep import sweep
 from realfill.geometry.prefill import Prefill, make_prefill
-from realfill.geometry.sweep import sweep
 from realfill.geometry.views import Cameras, Intrinsics, View
 from realfill.scene import Scene, load_scene, load_truth
 from tests.conftest import ROOT, RunScript

@@ -11,11 +11,11 @@ from diffusers import DPMSolverMultistepScheduler, StableDiffusionInpaintPipelin
 from PIL import Image
 
 import infer as infer_script
-from realfill.blending import feather, grow, resize, shrink_mask
-from realfill.models import fingerprint, load_adapted, load_base
-from realfill.sampling import complete
+from realfill.images.blend import feather, grow, resize, shrink_mask
+from realfill.images.seams import blend
+from realfill.model.base import fingerprint, load_adapted, load_base
+from realfill.sampling.sampler import complete
 from realfill.scene import load_scene
-from realfill.seams import blend
 from realfill.settings import SamplingSettings
 from tests.conftest import draw_photo, launch, launch_two
 

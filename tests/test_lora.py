@@ -6,8 +6,8 @@ import pytest
 import torch
 from diffusers import StableDiffusionInpaintPipeline
 
-from realfill.lora import add_lora, save_lora, trainable
-from realfill.models import load_base
+from realfill.model.base import load_base
+from realfill.model.lora import add_lora, save_lora, trainable
 from realfill.settings import UNET_TARGETS, TrainingSettings
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from realfill.masks import random_masks, random_rectangles
+from realfill.training.masks import random_masks, random_rectangles
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -10,12 +10,12 @@ import torch
 from accelerate import Accelerator
 
 import train_realfill
-from realfill import training
 from realfill.errors import UserError
-from realfill.memory import SAVINGS, TRIAL_SHARE, explain_shortage, possible_savings
 from realfill.scene import load_scene
-from realfill.set_up import set_up
-from realfill.validation import validate
+from realfill.training import loop
+from realfill.training.build import set_up
+from realfill.training.memory_budget import SAVINGS, TRIAL_SHARE, explain_shortage, possible_savings
+from realfill.training.validation import validate
 from tests.conftest import ROOT, environment, launch, launch_two, train_flags
 from tests.test_train_script import same_weights
 
@@ -128,7 +128,7 @@ def test_idle_models_off_the_device_change_no_result(
         pipeline, settings = train_realfill.load(accelerator, scene, 1, arguments)
         run_state = set_up(accelerator, pipeline, scene, settings, arguments)
         assert pipeline.vae.use_slicing == bool(flags)
-        losses.append(training.take_step(accelerator, run_state, settings))
+        losses.append(loop.take_step(accelerator, run_state, settings))
         validate(accelerator, pipeline, scene, 64, seed=1, count=1, step=1)
         assert pipeline.vae.use_slicing == bool(flags)
     torch.testing.assert_close(*losses)

@@ -8,13 +8,13 @@ import torch
 from kornia.geometry.epipolar import sampson_epipolar_distance
 from PIL import Image
 
-from realfill.epipolar import FEWEST_MATCHES, fundamental_matrix, sampson_distance
-from realfill.matchers.base import Matches
-from realfill.matchers.sift import Sift
-from realfill.matching import CACHE, at_working_size, match_pairs
-from realfill.ranking import FEWEST, Geometry, Ranked, consensus, counting, put_in_order
+from realfill.matching.base import Matches
+from realfill.matching.epipolar import FEWEST_MATCHES, fundamental_matrix, sampson_distance
+from realfill.matching.evidence import FEWEST, Geometry, Ranked, consensus, counting, put_in_order
+from realfill.matching.pairs import CACHE, at_working_size, match_pairs
+from realfill.matching.sift import Sift
+from realfill.ranking.rank import rank_completions
 from realfill.scene import load_scene, load_truth
-from realfill.seed_selection import rank_completions
 from scripts.bench_ranking import plant
 from tests.conftest import ROOT, draw_photo
 

@@ -9,13 +9,13 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 
-from realfill import training
 from realfill.devices import DTYPES, choose_precision
-from realfill.lora import add_lora, trainable
-from realfill.samples import upload_photos
-from realfill.sampling import complete
+from realfill.model.lora import add_lora, trainable
+from realfill.sampling.sampler import complete
 from realfill.scene import Scene
 from realfill.settings import SamplingSettings, TrainingSettings
+from realfill.training import loop
+from realfill.training.crops import upload_photos
 from scripts.bench_speed import peak_gigabytes
 from scripts.sd2_architecture import build_sd2
 from tests.conftest import draw_photo
@@ -48,11 +48,11 @@ def test_one_step_of_training_and_of_sampling_at_512(tmp_path: Path) -> None:
     add_lora(pipeline, options)
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
     photos = upload_photos(scene, 512, device)
-    run = training.prepare(accelerator, pipeline, photos, options)
+    run = loop.prepare(accelerator, pipeline, photos, options)
     before = [value.detach().clone() for value in trainable(run.unet).values()]
-    training.take_step(accelerator, run, options)
+    loop.take_step(accelerator, run, options)
     started = time.perf_counter()
-    loss = training.take_step(accelerator, run, options)
+    loss = loop.take_step(accelerator, run, options)
     measured["training: one step of batch 1 (s)"] = time.perf_counter() - started
     measured["peak memory after training (GB)"] = peak_gigabytes(device)
     assert torch.isfinite(loss)

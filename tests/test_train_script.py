@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from realfill.checkpoints import list_checkpoints
+from realfill.training.checkpoints import list_checkpoints
 from tests.bases import make_base
 from tests.conftest import ROOT, environment, launch, launch_two, train_flags, write_scene
 

@@ -11,15 +11,15 @@ from diffusers import DDPMScheduler
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from transformers import CLIPTokenizer
 
-from realfill import training
-from realfill.attention import attend_on_cpu
-from realfill.lora import add_lora, trainable
-from realfill.models import load_base
-from realfill.samples import Batch, draw_batch, upload_photos
+from realfill.model.attention import attend_on_cpu
+from realfill.model.base import load_base
+from realfill.model.lora import add_lora, trainable
 from realfill.scene import load_scene
 from realfill.seeds import derive_seed
 from realfill.settings import PROMPT, TrainingSettings
-from realfill.training import Training
+from realfill.training import loop
+from realfill.training.crops import Batch, draw_batch, upload_photos
+from realfill.training.loop import Training
 from tests.bases import make_base
 
 CPU = torch.device("cpu")
@@ -60,7 +60,7 @@ def make_training(
     add_lora(pipeline, replace(settings, lora_dropout=0.0))
     accelerator = Accelerator(cpu=True, mixed_precision="no")
     photos = upload_photos(load_scene(scene), settings.resolution, CPU)
-    return accelerator, training.prepare(accelerator, pipeline, photos, settings)
+    return accelerator, loop.prepare(accelerator, pipeline, photos, settings)
 
 
 def plain_loss(
@@ -108,7 +108,7 @@ def test_fifty_steps_are_those_of_a_plain_loop(
     accelerator, run = make_training(base, scene_folder, settings)
     losses = []
     for run.step in range(50):
-        losses.append(training.take_step(accelerator, run, settings).item())
+        losses.append(loop.take_step(accelerator, run, settings).item())
 
     _, plain = make_training(base, scene_folder, settings)
     tokenizer = CLIPTokenizer.from_pretrained(base / "tokenizer")
@@ -142,7 +142,7 @@ def test_only_lora_layers_move_and_text_encoder_and_unet_both_do(
     accelerator, run = make_training(base_folder, scene_folder, settings)
     models = (run.unet, run.text_encoder, run.pool.vae)
     before = [{name: value.clone() for name, value in m.state_dict().items()} for m in models]
-    training.train(accelerator, run, settings, lambda loss: None)
+    loop.train(accelerator, run, settings, lambda loss: None)
     for model, old in zip(models, before, strict=True):
         moved = {
             name for name, value in model.state_dict().items() if not torch.equal(value, old[name])
@@ -158,10 +158,10 @@ def test_a_rate_of_zero_leaves_the_text_encoder_out(scene_folder: Path, base_fol
     )
     accelerator, run = make_training(base_folder, scene_folder, settings)
     expected = run.text_encoder(run.tokens)[0]
-    training.train(accelerator, run, settings, lambda loss: None)
+    loop.train(accelerator, run, settings, lambda loss: None)
     assert not any("lora" in name for name, _ in run.text_encoder.named_parameters())
-    assert torch.equal(training.embed(run), expected)
-    assert not training.embed(run).requires_grad
+    assert torch.equal(loop.embed(run), expected)
+    assert not loop.embed(run).requires_grad
 
 
 def test_accumulation_is_the_mean_gradient_of_its_parts(
@@ -174,13 +174,13 @@ def test_accumulation_is_the_mean_gradient_of_its_parts(
     expected = []
     for part in range(3):
         draws = generator(derive_seed(0, 0, 0, part))
-        loss = training.diffusion_loss(run, run.pool.choose(part, draws), draws)
+        loss = loop.diffusion_loss(run, run.pool.choose(part, draws), draws)
         expected.append(torch.autograd.grad(loss, run.parameters))
     seen = []
     run.optimizer.optimizer.register_step_pre_hook(
         lambda *_: seen.extend(parameter.grad.clone() for parameter in run.parameters)
     )
-    training.take_step(accelerator, run, settings)
+    loop.take_step(accelerator, run, settings)
     for gradient, *parts in zip(seen, *expected, strict=True):
         torch.testing.assert_close(gradient, sum(parts) / 3, rtol=1e-4, atol=1e-7)
 
@@ -198,7 +198,7 @@ def test_gradient_checkpointing_changes_memory_and_not_gradients(
         run.unet.train()
         run.text_encoder.train()
         draws = generator(1)
-        loss = training.diffusion_loss(run, run.pool.choose(0, draws), draws)
+        loss = loop.diffusion_loss(run, run.pool.choose(0, draws), draws)
         gradients.append(torch.autograd.grad(loss, run.parameters))
     for plain, checkpointed in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, checkpointed)
@@ -208,12 +208,12 @@ def test_a_tenth_of_the_prompts_are_dropped(scene_folder: Path, base_folder: Pat
     settings = TrainingSettings(0, 64, "no", train_batch_size=8)
     _, run = make_training(base_folder, scene_folder, settings)
     with torch.no_grad():
-        prompt, empty = training.embed(run)
+        prompt, empty = loop.embed(run)
         seen: list[torch.Tensor] = []
         run.unet.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs[2]))
         for moment in range(40):
             draws = generator(moment)
-            training.diffusion_loss(run, run.pool.choose(0, draws), draws)
+            loop.diffusion_loss(run, run.pool.choose(0, draws), draws)
     dropped = [torch.allclose(embedding, empty) for embedding in seen]
     kept = [torch.allclose(embedding, prompt) for embedding in seen]
     assert all(one != other for one, other in zip(dropped, kept, strict=True))

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from realfill.blending import composite, shrink_mask
 from realfill.errors import UserError
 from realfill.exemplars.copying import copy_pieces
 from realfill.exemplars.layout import is_available, make_layout
 from realfill.exemplars.panels import Canvas, Panel, lay_out
 from realfill.exemplars.pieces import Pieces, cut_pieces
 from realfill.exemplars.sources import SetUp, Source, find_sources, set_ups
+from realfill.images.blend import composite, shrink_mask
+from realfill.images.seams import join
 from realfill.scene import Scene
-from realfill.seams import join
 
 MOST_AT_ONCE = 4
 """Completions made at once, if there are as many cores: each takes some 300 MB."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from realfill.ranking import consensus
+from realfill.matching.evidence import consensus
 
 EXPLANATION = "ranked by how well the pieces fit, and by nearness to the median of all"
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from realfill.exemplars.panels import Canvas
-from realfill.seams import box_around
+from realfill.images.seams import box_around
 
 RADIUS = 4
 """Of the surroundings that are compared, in pixels of the layout."""

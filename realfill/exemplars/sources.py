@@ -18,9 +18,9 @@ from realfill.exemplars.alignment import (
 from realfill.exemplars.panels import Panel
 from realfill.exemplars.pieces import describe
 from realfill.geometry.features import match_with_target
+from realfill.images.seams import box_around
 from realfill.provenance import GEOMETRY, TARGET
 from realfill.scene import Scene
-from realfill.seams import box_around
 
 MOST_REFERENCES = 6
 """References on one canvas: with more, each would be too small to tell its detail."""

@@ -7,11 +7,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from realfill.blending import feather
 from realfill.geometry.features import find_correspondences
 from realfill.geometry.hypotheses import hypotheses
 from realfill.geometry.rendering import Stage, make_stage, predict, window_error
 from realfill.geometry.views import Cameras
+from realfill.images.blend import feather
 
 MOST_VIEWS = 6
 """References that are looked at: the sweep compares each with each."""

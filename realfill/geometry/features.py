@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from realfill.blending import resize
-from realfill.matchers.base import Matches
-from realfill.matchers.sift import Features, Sift
-from realfill.ranking import inside
+from realfill.images.blend import resize
+from realfill.matching.base import Matches
+from realfill.matching.evidence import inside
+from realfill.matching.sift import Features, Sift
 
 LONG_SIDE = 768
 """Pixels of the longer side at which features are found and depth is swept."""

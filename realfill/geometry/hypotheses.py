@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
-from realfill.epipolar import fundamental_matrix
 from realfill.errors import UserError
 from realfill.geometry.features import Correspondences, work_image
 from realfill.geometry.views import Cameras, Intrinsics, View, view_by_homography
+from realfill.matching.epipolar import fundamental_matrix
 
 MINIMUM_MATCHES = 15
 """Correspondences that agree, below which a reference is not believed to show the place."""

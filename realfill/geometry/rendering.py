@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from realfill.blending import resize
 from realfill.geometry.colours import TOLERANCE, apply_tone, fit_tone, fuse, spread
 from realfill.geometry.features import work_size
+from realfill.geometry.plane_sweep import sweep
 from realfill.geometry.single import depth_by_one
-from realfill.geometry.sweep import sweep
 from realfill.geometry.views import Cameras
 from realfill.geometry.votes import pixel_grid, sample
+from realfill.images.blend import resize
 from realfill.scene import Scene
 
 BAND = 0.2

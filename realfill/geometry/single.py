@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from realfill.geometry.plane_sweep import best_label, smooth
 from realfill.geometry.planes import (
     between,
     facing_labels,
@@ -17,7 +18,6 @@ from realfill.geometry.planes import (
     inverse_depth_of,
     slanting_labels,
 )
-from realfill.geometry.sweep import best_label, smooth
 from realfill.geometry.views import View
 from realfill.geometry.votes import CHUNK, Patches, pixel_grid, sample, shrink
 

@@ -6,8 +6,8 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from realfill.masks import random_rectangles
 from realfill.seeds import derive_seed
+from realfill.training.masks import random_rectangles
 from scripts.tiny_base.photos import SIZE, Photos, draw_crops
 
 CROP = 64

@@ -9,8 +9,8 @@ from textwrap import fill
 import torch
 
 from realfill.errors import UserError
-from realfill.files import write_json
-from realfill.models import load_base
+from realfill.model.base import load_base
+from realfill.storage import write_json
 from scripts.tiny_base.evaluation import Figures
 from scripts.tiny_base.loop import STATE_FILE, read_progress
 from scripts.tiny_base.photos import SIZE

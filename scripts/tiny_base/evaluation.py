@@ -14,11 +14,11 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from realfill.contact_sheet import mark_hole
 from realfill.devices import DTYPES, choose_precision
-from realfill.models import load_base
-from realfill.sampling import complete
+from realfill.model.base import load_base
+from realfill.sampling.sampler import complete
 from realfill.settings import SamplingSettings
+from realfill.sheets.contact import mark_hole
 from scripts.tiny_base.photos import SIZE, STORED_SIZE, read_photo
 
 SAMPLES = 4

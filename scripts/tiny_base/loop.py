@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from realfill.checkpoints import (
+from realfill.storage import write_tensors
+from realfill.training.checkpoints import (
     optimizer_tensors,
     restore_optimizer,
     with_prefix,
     without_prefix,
 )
-from realfill.files import write_tensors
 
 WARM_UP = 100
 AVERAGED_SHARE = 0.02

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from realfill.errors import UserError
-from realfill.masks import random_masks
+from realfill.training.masks import random_masks
 
 SIZE = 128
 """Native size: the side in pixels of the crops that the UNet sees."""

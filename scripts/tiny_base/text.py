@@ -10,7 +10,7 @@ import torch
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from realfill.files import write_json
+from realfill.storage import write_json
 
 WIDTH = 64
 SPECIAL_TOKENS = ("<|startoftext|>", "<|endoftext|>")

@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import infer
-from realfill import sampling
-from realfill.completions import claim_completions, missing_completions
 from realfill.errors import UserError
-from realfill.models import load_adapted
+from realfill.model.base import load_adapted
 from realfill.record import LORA_FILE, RECORD_FILE, claim, read_record, refuse_scene
-from realfill.runs import choose_seed
+from realfill.sampling import sampler
+from realfill.sampling.folder import claim_completions, missing_completions
+from realfill.training.runs import choose_seed
 from tests.bases import make_base
 from tests.conftest import RunScript, draw_photo, train_flags, write_scene
 from tests.test_infer_script import infer_flags
@@ -98,7 +98,7 @@ def test_an_overwriting_run_that_breaks_off_loses_nothing(
     scene, model = trained
     sample(model, scene, tmp_path / "out")
     before = contents(tmp_path / "out")
-    decode, calls = sampling.blend, []
+    decode, calls = sampler.blend, []
 
     def break_off(*arguments):
         calls.append(1)
@@ -106,12 +106,12 @@ def test_an_overwriting_run_that_breaks_off_loses_nothing(
             raise error
         return decode(*arguments)
 
-    monkeypatch.setattr(sampling, "blend", break_off)
+    monkeypatch.setattr(sampler, "blend", break_off)
     with pytest.raises((RuntimeError, KeyboardInterrupt)):
         sample(model, scene, tmp_path / "out", "--seed", 9, "--overwrite")
     left = contents(tmp_path / "out")
     assert {path: left[path] for path in before} == before
-    monkeypatch.setattr(sampling, "blend", decode)
+    monkeypatch.setattr(sampler, "blend", decode)
     sample(model, scene, tmp_path / "out", "--seed", 9, "--overwrite", "--num_images", 1)
     names = {path.name for path in (tmp_path / "out").iterdir()}
     left = {"0.png", "contact_sheet.png", "provenance.png", RECORD_FILE}

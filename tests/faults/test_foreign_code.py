@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from realfill.errors import UserError
-from realfill.models import EMBEDDED_BASE, load_base, resolve_base
+from realfill.model.base import EMBEDDED_BASE, load_base, resolve_base
 from tests.conftest import ROOT, environment
 from tests.test_ranking_script import contents
 

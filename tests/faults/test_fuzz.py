@@ -17,11 +17,11 @@ from PIL import Image, features
 
 from benchmark.ranking import find_fault, read_ranking
 from benchmark.scoring import Scored
-from realfill.checkpoints import find_damage
 from realfill.errors import UserError
 from realfill.record import RECORD_FILE, claim, is_ranking, made_by, read_record
-from realfill.runs import choose_seed, require_same
 from realfill.scene import is_image, load_target, read_mask, read_photo
+from realfill.training.checkpoints import find_damage
+from realfill.training.runs import choose_seed, require_same
 from tests.conftest import draw_photo
 
 SEED = int(os.environ.get("REALFILL_FUZZ_SEED", 0))

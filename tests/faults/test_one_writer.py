@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from realfill.errors import UserError
-from realfill.files import (
+from realfill.lock import LOCK_FILE, one_writer
+from realfill.storage import (
     OUTDATED,
     REPLACEMENT,
     appears_whole,
@@ -19,7 +20,6 @@ from realfill.files import (
     replaced_together,
     write_text,
 )
-from realfill.lock import LOCK_FILE, one_writer
 from tests.conftest import ROOT, environment
 
 HOLD = """

@@ -1,0 +1,100 @@
+"""Filling with an inpainting model: loads it, and samples what geometry leaves."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from accelerate import PartialState
+from diffusers import StableDiffusionInpaintPipeline
+
+from realfill.completing.complete import Completion, Filler, Rest
+from realfill.completing.fillers import from_exemplars
+from realfill.devices import DTYPES, choose_precision
+from realfill.model.base import fingerprint, load_adapted, native_resolution
+from realfill.provenance import SAMPLED
+from realfill.sampling.sampler import complete
+from realfill.scene import Scene
+from realfill.settings import DEFAULT_STEPS, PROMPT, SamplingSettings
+from realfill.training.runs import choose_seed
+
+
+@dataclass(frozen=True)
+class ModelFlags:
+    """What infer.py's flags say of the model and the sampling; None takes the default."""
+
+    model_path: str
+    pretrained_model_name_or_path: str | None = None
+    base_only: bool = False
+    mixed_precision: str | None = None
+    resolution: int | None = None
+    scheduler: str = "dpm"
+    num_inference_steps: int | None = None
+    guidance_scale: float = 1.0
+    prompt: str | None = None
+    strength: float | None = None
+    """If given, sampling starts from a completion from exemplars under this much noise."""
+    seed: int | None = None
+    batch_size: int | None = None
+
+
+def model_filler(flags: ModelFlags, previous: dict[str, Any], state: PartialState) -> Filler:
+    """Load the model onto the device and return the filler that samples with it.
+
+    `previous` is the record of the output folder, whose seed is taken if none is given. Raises
+    `UserError`.
+    """
+    pipeline, record, precision = load_model(flags, state)
+    sampling = settle(flags, record, native_resolution(pipeline))
+    seed = choose_seed(flags.seed, previous)
+
+    def fill(scene: Scene, rest: Rest, indices: Sequence[int]) -> Iterator[tuple[int, Completion]]:
+        target, strength = rest.scene.target, rest.strength
+        if flags.strength is not None and rest.scene.mask.getbbox():
+            [(_, filling)] = from_exemplars(rest, [0], seed)
+            target, strength = filling.image, flags.strength
+        images = complete(
+            pipeline,
+            target,
+            rest.scene.mask,
+            indices,
+            seed,
+            replace(sampling, strength=strength),
+            flags.batch_size,
+            quiet=not state.is_main_process,
+        )
+        yield from ((index, Completion(image)) for index, image in images)
+
+    settings = asdict(sampling) | {
+        "seed": seed,
+        "mixed_precision": precision,
+        "model": fingerprint(pipeline),
+    }
+    if flags.strength is None:
+        del settings["strength"]  # it follows from the photos
+    return Filler(settings, fill, SAMPLED)
+
+
+def load_model(
+    flags: ModelFlags, state: PartialState
+) -> tuple[StableDiffusionInpaintPipeline, dict[str, Any], str]:
+    """Load the model onto the device; return it with its record and the precision."""
+    precision = choose_precision(state.device, flags.mixed_precision)
+    state.print(
+        f"device {state.device.type}, {state.num_processes} process(es), precision {precision}"
+    )
+    pipeline, record = load_adapted(
+        flags.model_path, DTYPES[precision], flags.pretrained_model_name_or_path, flags.base_only
+    )
+    return pipeline.to(state.device), record, precision
+
+
+def settle(flags: ModelFlags, record: dict[str, Any], native: int) -> SamplingSettings:
+    """Return the sampling settings: asked for, recorded by training, or the default."""
+    return SamplingSettings(
+        resolution=flags.resolution or record.get("settings", {}).get("resolution") or native,
+        scheduler=flags.scheduler,
+        num_inference_steps=flags.num_inference_steps or DEFAULT_STEPS[flags.scheduler],
+        guidance_scale=flags.guidance_scale,
+        prompt=record.get("prompt", PROMPT) if flags.prompt is None else flags.prompt,
+        strength=1.0 if flags.strength is None else flags.strength,
+    )

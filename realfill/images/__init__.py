@@ -1,0 +1,1 @@
+"""Image arithmetic, without a model in it."""

@@ -1,1 +1,0 @@
-"""Matchers: one file each over the common interface in `base`."""

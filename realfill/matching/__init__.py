@@ -1,0 +1,1 @@
+"""Correspondences between photos, and what they are evidence of."""

@@ -1,0 +1,261 @@
+"""Seed selection (RealFill, section 3.4): rank a folder's completions, keep the best."""
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from realfill.command_line import is_main_process
+from realfill.errors import UserError
+from realfill.images.blend import feather
+from realfill.matching.base import Matcher, Matches
+from realfill.matching.evidence import (
+    Geometry,
+    Ranked,
+    consensus,
+    counting,
+    known_geometry,
+    put_in_order,
+)
+from realfill.matching.pairs import CACHE, at_working_size, match_pairs
+from realfill.record import RANKING_FILE, SHEET_FILE, claim_ranking
+from realfill.scene import is_image, list_folder, read_photo
+from realfill.sheets.ranking import make_ranking_sheet
+from realfill.storage import appears_whole, write_image, write_json
+
+TARGET = "target"
+"""The name under which the target with its hole blanked out is matched."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What ranked and what came out."""
+
+    rule: str
+    """"correspondences" or "consensus"."""
+    count: str
+    threshold: float
+    geometries: dict[str, Geometry]
+    """By reference; empty where geometry does not count."""
+    completions: list[Ranked]
+    """Best first."""
+    counted: dict[str, Matches]
+    """The best completion's matches that count, by reference, at working size."""
+
+
+def find_completions(folder: Path) -> list[Path]:
+    """Return 0.png, 1.png, … of `folder` in order. Raises `UserError` where there are none."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give one that infer.py wrote completions to")
+    found = [path for path in list_folder(folder) if re.fullmatch(r"\d+\.png", path.name)]
+    if not found:
+        raise UserError(
+            f"{folder}: no completions in it (0.png, 1.png, …); make some with infer.py"
+        )
+    return sorted(found, key=lambda path: int(path.stem))
+
+
+def read_completions(paths: list[Path]) -> dict[str, Image.Image]:
+    """Read completions by file name. Raises `UserError` where they differ in size."""
+    images = {path.name: read_photo(path) for path in paths}
+    first = images[paths[0].name]
+    for path in paths:
+        size = images[path.name].size
+        if size != first.size:
+            raise UserError(
+                f"{path}: is {size[0]} x {size[1]}, {paths[0].name} is {first.width} x "
+                f"{first.height}; rank completions of one photo at a time"
+            )
+    return images
+
+
+def rank_completions(
+    completions: dict[str, Image.Image],
+    references: dict[str, Image.Image],
+    mask: Image.Image | None,
+    matcher: Matcher,
+    count: str,
+    threshold: float | None,
+    cache: Path,
+) -> Ranking:
+    """Rank completions (RGB, one size) by `count`, one of `ranking.COUNTS`.
+
+    The mask (L, 255 = hole, the completions' size) is needed for every count but "whole".
+    Matches with a confidence of `threshold` (None: the matcher's own) or less do not count.
+    """
+    threshold = matcher.default_threshold if threshold is None else threshold
+    hole = None if mask is None else np.asarray(at_working_size(mask)) > 127
+    photos = dict(completions)
+    if count == "geometric":
+        photos[TARGET] = blank_hole(next(iter(completions.values())), mask)
+    matches = {
+        pair: found.chosen(found.confidence > threshold)
+        for pair, found in match_pairs(matcher, photos, references, cache).items()
+    }
+    geometries = {}
+    if count == "geometric":
+        geometries = {name: known_geometry(matches[TARGET, name], hole) for name in references}
+
+    def counted(completion: str, reference: str) -> Matches:
+        found = matches[completion, reference]
+        return found.chosen(counting(found, count, hole, geometries.get(reference)))
+
+    pixels = [np.asarray(image) for image in completions.values()]
+    nearness = consensus(pixels, None if mask is None else np.asarray(mask) > 127)
+    evidence = []
+    for completion, near in zip(completions, nearness, strict=True):
+        found = {name: counted(completion, name) for name in references}
+        numbers = {name: len(those.points) for name, those in found.items()}
+        confidences = {
+            name: float(those.confidence.mean()) if numbers[name] else 0.0
+            for name, those in found.items()
+        }
+        evidence.append(Ranked(completion, numbers, confidences, near))
+    rule, ranked = put_in_order(evidence)
+    best = {name: counted(ranked[0].name, name) for name in references}
+    return Ranking(rule, count, threshold, geometries, ranked, best)
+
+
+def blank_hole(completion: Image.Image, mask: Image.Image) -> Image.Image:
+    """Return the target as all completions have it: its known region, the hole in grey."""
+    hole = feather(mask).point(lambda weight: 255 if weight else 0)
+    return Image.composite(Image.new("RGB", completion.size, "grey"), completion, hole)
+
+
+def rank_folder(
+    paths: list[Path],
+    references: dict[str, Image.Image],
+    mask: Image.Image | None,
+    matcher: Matcher,
+    *,
+    reference_folder: Path,
+    count: str = "geometric",
+    threshold: float | None = None,
+    ranking_file: str = RANKING_FILE,
+) -> list[Path]:
+    """Rank the completions `paths` of one folder and write the ranking file and ranking.png there.
+
+    Returns the paths, best first. See `rank_completions`.
+    """
+    completions, folder = read_completions(paths), paths[0].parent
+    claim_ranking(folder, ranking_file)
+    ranking = rank_completions(
+        completions, references, mask, matcher, count, threshold, folder / CACHE
+    )
+    if is_main_process():
+        write_json(
+            folder / ranking_file, ranking_record(ranking, matcher, folder, reference_folder)
+        )
+        sheet = make_ranking_sheet(
+            completions,
+            references,
+            [(each.name, score(ranking, each)) for each in ranking.completions],
+            explain(ranking),
+            ranking.counted,
+        )
+        write_image(folder / SHEET_FILE, sheet)
+    return [folder / each.name for each in ranking.completions]
+
+
+def score(ranking: Ranking, completion: Ranked) -> float:
+    """Return what ranked this completion: its correspondences, or its nearness to the median."""
+    if ranking.rule == "consensus":
+        return round(completion.consensus, 4)
+    return completion.number
+
+
+def explain(ranking: Ranking) -> str:
+    """Say on one line what ranked."""
+    counts = {
+        "geometric": "correspondences in the hole that agree with the known region's geometry",
+        "hole": "correspondences in the hole",
+        "whole": "correspondences in the whole image",
+    }[ranking.count]
+    if ranking.rule == "correspondences":
+        return f"ranked by {counts}"
+    most = max(completion.number for completion in ranking.completions)
+    return f"ranked by nearness to the median of all: only {most} or fewer {counts}"
+
+
+def ranking_record(
+    ranking: Ranking, matcher: Matcher, folder: Path, reference_folder: Path
+) -> dict[str, Any]:
+    """Return the content of the ranking file: the seed's shape, and the detail behind it."""
+    return {
+        "metadata": {
+            "source_directory": str(folder.resolve()),
+            "reference_directory": str(reference_folder.resolve()),
+            "num_candidates_ranked": len(ranking.completions),
+            "rule": ranking.rule,
+            "count": ranking.count,
+            "explanation": explain(ranking),
+            "conf_threshold": ranking.threshold,
+            "matcher": matcher.settings,
+            "geometry": {
+                name: {
+                    "known": geometry.known,
+                    "agreeing": geometry.agreeing,
+                    "count": "hole" if geometry.matrix is None else "geometric",
+                }
+                for name, geometry in ranking.geometries.items()
+            },
+        },
+        "ranking": [
+            {
+                "rank": place,
+                "score": score(ranking, completion),
+                "filename": completion.name,
+                "path": str((folder / completion.name).resolve()),
+                "correspondences": completion.number,
+                "mean_confidence": round(completion.confidence, 4),
+                "consensus": round(completion.consensus, 4),
+                "references": {
+                    name: {
+                        "correspondences": number,
+                        "mean_confidence": round(completion.confidences[name], 4),
+                    }
+                    for name, number in completion.numbers.items()
+                },
+            }
+            for place, completion in enumerate(ranking.completions, start=1)
+        ],
+    }
+
+
+def find_copies(completions: list[Path], references: Path) -> list[Path]:
+    """Return the photos in the folder `references` that are copies of completions."""
+    made = {path.read_bytes() for path in completions}
+    return [path for path in photos_in(references) if path.read_bytes() in made]
+
+
+def add_best(ranked: list[Path], references: Path, target_count: int) -> list[Path]:
+    """Copy the best completions to `references` until it holds `target_count` photos.
+
+    They are named by the next free numbers. What is there stays as it is, and a completion that
+    is there already is not added again. Returns the new paths.
+    """
+    there = photos_in(references)
+    contents = {path.read_bytes() for path in there}
+    new = [path for path in ranked if path.read_bytes() not in contents]
+    chosen = new[: max(0, target_count - len(there))]
+    taken = [path.stem for path in list_folder(references)]  # also by what is no photo
+    number = max((int(stem) for stem in taken if stem.isdecimal()), default=-1) + 1
+    added = []
+    for path in chosen:
+        added.append(references / f"{number + len(added)}.png")
+        with appears_whole(added[-1], new=True) as temporary:
+            shutil.copyfile(path, temporary)
+    return added
+
+
+def photos_in(folder: Path) -> list[Path]:
+    """Return the photos in a folder of references."""
+    return [
+        path
+        for path in list_folder(folder)
+        if path.is_file() and not path.name.startswith(".") and is_image(path)
+    ]

@@ -1,0 +1,1 @@
+"""Sampling completions, and the folder that holds them."""

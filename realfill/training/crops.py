@@ -1,0 +1,78 @@
+"""Drawing training samples from a scene (RealFill, section 3.2): photo, crop, mask."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from realfill.images.blend import resize
+from realfill.scene import Scene
+from realfill.training.masks import random_masks
+
+LARGEST_RESIZE = 1.125
+"""A photo's short side is resized to between one and this many crop sides, then cropped."""
+
+
+@dataclass(frozen=True)
+class TrainingPhotos:
+    """The photos of a scene on the device: uint8 `(3, H, W)`, the target last; its mask."""
+
+    photos: list[Tensor]
+    hole: Tensor
+    """bool `(1, H, W)`: True where the target is to be filled."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """N training samples at the crop's size S."""
+
+    images: Tensor
+    """`(N, 3, S, S)` in [-1, 1]."""
+    masks: Tensor
+    """`(N, 1, S, S)` of 0 (known) and 1 (to fill)."""
+    unknown: Tensor
+    """`(N, 1, S, S)`: 1 where the photo itself is not known: the target's hole."""
+
+
+def upload_photos(scene: Scene, resolution: int, device: torch.device) -> TrainingPhotos:
+    """Shrink the scene's photos to the largest size that a crop is drawn from and upload them."""
+
+    def shrink(image: Image.Image) -> Tensor:
+        scale = math.ceil(resolution * LARGEST_RESIZE) / min(image.size)
+        image = resize(image, tuple(round(side * scale) for side in image.size))
+        pixels = np.array(image).reshape(image.height, image.width, -1)
+        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().to(device)
+
+    photos = [shrink(image) for image in (*scene.references.values(), scene.target)]
+    return TrainingPhotos(photos, shrink(scene.mask) > 0)
+
+
+def draw_batch(scene: TrainingPhotos, count: int, size: int, generator: torch.Generator) -> Batch:
+    """Draw `count` samples with replacement: photo, resize, crop and mask of each."""
+    device = scene.hole.device
+    chosen = torch.randint(len(scene.photos), (count,), generator=generator).tolist()
+    numbers = torch.rand(count, 3, generator=generator).tolist()
+    masks = random_masks(count, size, generator).to(device)
+    images, unknown = [], torch.zeros_like(masks)
+    for i, (index, (scale, down, right)) in enumerate(zip(chosen, numbers, strict=True)):
+        photo = scene.photos[index]
+        # Resizing the short side to s and cropping S is cropping short * S / s and resizing to S.
+        side = round(min(photo.shape[1:]) / (1 + (LARGEST_RESIZE - 1) * scale))
+        top = int(down * (photo.shape[1] - side + 1))
+        left = int(right * (photo.shape[2] - side + 1))
+        window = (..., slice(top, top + side), slice(left, left + side))
+        images.append(resize_crop(photo[window].float(), size))
+        if index == len(scene.photos) - 1:
+            hole = resize_crop(scene.hole[window].float(), size)
+            masks[i], unknown[i] = (hole > 0.5).float(), (hole > 0).float()
+    return Batch(torch.stack(images) / 127.5 - 1, masks, unknown)
+
+
+def resize_crop(crop: Tensor, size: int) -> Tensor:
+    """Resize `(C, H, W)` to `(C, size, size)`."""
+    resized = F.interpolate(crop[None], size=(size, size), mode="bilinear", antialias=True)
+    return resized[0]

@@ -1,0 +1,108 @@
+"""What a training run is: its output folder, its seed, and whether it goes on from another."""
+
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+from accelerate.utils import broadcast_object_list
+
+from realfill.errors import UserError
+from realfill.model.integrity import find_lora_damage
+from realfill.record import LORA_FILE, claim, read_record, refuse_scene
+from realfill.training.checkpoints import find_checkpoint
+
+SCRIPT = "train_realfill.py"
+MERGED = ("model_index.json", "scheduler", "text_encoder", "tokenizer", "unet", "vae")
+"""What `--save_merged` adds."""
+
+
+def check_output(output_dir: Path, scene: Path, resume: str | None) -> Path | None:
+    """Return the checkpoint to go on from.
+
+    Raises `UserError` if a training is there already that this run does not go on from, or if
+    the folder is a scene's.
+    """
+    refuse_scene(output_dir, scene)
+    holds_training = (output_dir / LORA_FILE).exists() or any(output_dir.glob("checkpoint-*"))
+    if resume:
+        checkpoint = find_checkpoint(output_dir, resume)
+        if checkpoint and holds_training and checkpoint.resolve().parent != output_dir.resolve():
+            raise UserError(
+                f"{output_dir}: holds a training already, and {checkpoint} is of another folder; "
+                "choose another --output_dir to go on there"
+            )
+        return checkpoint
+    if holds_training:
+        raise UserError(
+            f"{output_dir}: holds a training already; go on with --resume_from_checkpoint latest, "
+            "or choose another --output_dir"
+        )
+    return None
+
+
+def claim_output(output_dir: Path, merged: bool) -> list[str]:
+    """Return the files that this run may write in `output_dir`. Raises `UserError`, see `claim`."""
+    return claim(output_dir, SCRIPT, [LORA_FILE, *(MERGED if merged else ())])
+
+
+def is_merged(output_dir: Path) -> bool:
+    """Say whether the merged pipeline is there."""
+    return all((output_dir / name).exists() for name in MERGED)
+
+
+def choose_seed(requested: int | None, record: dict[str, Any]) -> int:
+    """Return the seed asked for, the recorded one, or a new one that all processes share."""
+    if requested is not None:
+        return requested
+    if "seed" in record.get("settings", {}):
+        return record["settings"]["seed"]
+    return broadcast_object_list([secrets.randbelow(2**31)])[0]
+
+
+def is_finished(output_dir: Path, record: dict[str, Any], checkpoint: Path | None) -> bool:
+    """Say whether `output_dir` holds just what this run would leave, whole.
+
+    Raises `UserError` if it holds the result of another training.
+    """
+    previous = read_record(output_dir)
+    if not (output_dir / LORA_FILE).exists() or not previous:
+        return False
+    damage = find_lora_damage(output_dir, previous)
+    decisive = ("base", "prompt", "scene", "steps", "settings", "identity")
+    same = comparable(record, decisive) == comparable(previous, decisive)
+    if not damage and same:
+        return True
+    if checkpoint is None and not same:
+        raise UserError(
+            f"{output_dir}: holds the result of another training and no checkpoint to go on from; "
+            "choose another --output_dir"
+        )
+    return False
+
+
+def comparable(record: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return those entries of `record` as they come back from JSON."""
+    return json.loads(json.dumps({name: record.get(name) for name in names}))
+
+
+def require_same(record: dict[str, Any], previous: dict[str, Any], checkpoint: Path) -> None:
+    """Raise `UserError` if a checkpoint was made by another training than this one, or a longer."""
+    for thing, value in record["identity"].items():
+        if previous.get("identity", {}).get(thing) != value:
+            raise UserError(
+                f"{checkpoint}: was trained with another {thing}; use the one that it was trained "
+                "with, or another --output_dir"
+            )
+    for name, value in comparable(record, ("settings",))["settings"].items():
+        saved = previous.get("settings", {}).get(name)
+        if name != "max_train_steps" and saved != value:
+            raise UserError(
+                f"{checkpoint}: was trained with --{name} {saved}, this run has {value}; "
+                "give the same, or another --output_dir"
+            )
+    if previous.get("steps", 0) > record["steps"]:
+        raise UserError(
+            f"{checkpoint}: has {previous['steps']} steps, this run --max_train_steps "
+            f"{record['steps']}; give as many or more, or another --output_dir"
+        )
