@@ -14,13 +14,18 @@ from PIL import Image
 
 from realfill.command_line import LARGEST_SEED, make_parser, real, run, whole
 from realfill.errors import UserError
-from realfill.scene import Scene, load_scene, load_target, load_truth
+from realfill.scene import (
+    Scene,
+    load_scene,
+    load_target,
+    load_truth,
+)
 from realfill.settings import DEFAULT_STEPS, FILLS, GEOMETRY_MODES, MATCHERS, PROMPT
 
 if TYPE_CHECKING:
     from accelerate import PartialState
 
-    from realfill.completing.complete import Filler
+    from realfill.completing.job import Filler
 
 
 def parse_arguments(argv: list[str] | None) -> Namespace:
@@ -156,7 +161,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     scene, truth = read_photos(arguments)
     # These take seconds to import, and diffusers only the model needs.
-    from realfill.completing.complete import Job, complete_scene
+    from realfill.completing.complete import complete_scene
+    from realfill.completing.job import Job
     from realfill.devices import start_process
 
     state = start_process()

@@ -18,17 +18,14 @@ from realfill.command_line import (
     whole,
 )
 from realfill.errors import UserError
+from realfill.images.read import read_photo
 from realfill.lock import one_writer
 from realfill.matching.evidence import COUNTS
 from realfill.matching.pairs import choose_matcher
-from realfill.ranking.rank import (
-    RANKING_FILE,
-    add_best,
-    find_completions,
-    find_copies,
-    rank_folder,
-)
-from realfill.scene import find_image, load_references, load_target, read_photo
+from realfill.ranking.rank import find_completions, rank_folder
+from realfill.ranking.references import add_best, find_copies
+from realfill.record import RANKING_FILE
+from realfill.scene import find_image, load_references, load_target
 from realfill.settings import MATCHERS
 
 

@@ -18,10 +18,11 @@ import train_realfill
 from realfill.command_line import LARGEST_SEED, make_parser, run, whole
 from realfill.devices import start_process
 from realfill.errors import UserError
+from realfill.images.read import read_photo
 from realfill.lock import one_writer
-from realfill.ranking.rank import RANKING_FILE, add_best, photos_in
-from realfill.record import refuse_scene
-from realfill.scene import Scene, load_scene, load_truth, read_photo
+from realfill.ranking.references import add_best, photos_in
+from realfill.record import RANKING_FILE, refuse_scene
+from realfill.scene import Scene, load_scene, load_truth
 from realfill.settings import MATCHERS
 from realfill.sheets.contact import make_rounds_sheet
 from realfill.storage import appears_whole, clear_partial_writes, file_hash, write_image

@@ -15,7 +15,7 @@ from benchmark.photos import Photo
 from benchmark.scoring import Scored, Scorer
 from realfill.command_line import make_parser, run
 from realfill.errors import UserError
-from realfill.scene import is_image
+from realfill.images.read import is_image
 from realfill.storage import file_hash
 
 

@@ -13,7 +13,12 @@ import numpy as np
 from PIL import Image
 
 from realfill.errors import UserError
-from realfill.scene import EXIF_ORIENTATION, opened, read_mask, read_photo
+from realfill.images.read import (
+    EXIF_ORIENTATION,
+    opened,
+    read_mask,
+    read_photo,
+)
 
 
 class Photo:

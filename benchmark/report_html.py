@@ -15,7 +15,7 @@ from benchmark.report import Report
 from benchmark.report_text import number, signed
 from benchmark.scoring import Scored
 from realfill.errors import UserError
-from realfill.scene import read_mask, read_photo
+from realfill.images.read import read_mask, read_photo
 from realfill.storage import file_hash
 
 THUMBNAIL = 360

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 from argparse import Namespace
 
 import torch
@@ -10,6 +11,11 @@ from accelerate.utils import parse_flag_from_env
 
 from realfill.errors import UserError
 
+SHORTAGE = (
+    "out of memory|allocate memory|ALLOC_FAILED|can't start new thread"
+    "|could not (create|execute) a primitive(?! descriptor)"
+)
+"""What torch, the system, CUDA's libraries, Python and oneDNN say when memory runs out."""
 DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -69,3 +75,12 @@ def check_flags(arguments: Namespace, device: torch.device) -> None:
             raise UserError(
                 f"a flag needs {package}, which is not installed: pip install {package}"
             )
+
+
+def is_shortage(error: BaseException | None) -> bool:
+    """Say whether `error` came from a lack of memory, whichever library raised it."""
+    if error is None:
+        return False
+    if isinstance(error, MemoryError) or re.search(SHORTAGE, str(error)):
+        return True
+    return is_shortage(error.__cause__ or error.__context__)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from realfill.ranking.rank import RANKING_FILE, find_completions, read_completions
+from realfill.ranking.rank import find_completions, read_completions
+from realfill.record import RANKING_FILE
 from realfill.scene import load_scene, load_truth
 from scripts.bench_ranking import score
 from scripts.bench_scenes import run_script

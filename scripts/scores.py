@@ -8,7 +8,8 @@ from PIL import Image
 
 from benchmark.psnr import psnr_inside
 from benchmark.ssim import ssim_against
-from realfill.scene import find_image, load_truth, read_mask
+from realfill.images.read import read_mask
+from realfill.scene import find_image, load_truth
 
 
 def score_images(images: Iterable[np.ndarray], scene: Path) -> list[list[float]]:

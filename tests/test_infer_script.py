@@ -13,7 +13,9 @@ from PIL import Image
 import infer as infer_script
 from realfill.images.blend import feather, grow, resize, shrink_mask
 from realfill.images.seams import blend
-from realfill.model.base import fingerprint, load_adapted, load_base
+from realfill.model.base import load_base
+from realfill.model.integrity import fingerprint
+from realfill.model.load import load_adapted
 from realfill.sampling.sampler import complete
 from realfill.scene import load_scene
 from realfill.settings import SamplingSettings

@@ -14,7 +14,12 @@ from realfill.errors import UserError
 from realfill.scene import load_scene
 from realfill.training import loop
 from realfill.training.build import set_up
-from realfill.training.memory_budget import SAVINGS, TRIAL_SHARE, explain_shortage, possible_savings
+from realfill.training.memory_budget import (
+    SAVINGS,
+    TRIAL_SHARE,
+    explain_shortage,
+    possible_savings,
+)
 from realfill.training.validation import validate
 from tests.conftest import ROOT, environment, launch, launch_two, train_flags
 from tests.test_train_script import same_weights

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from realfill.errors import UserError
-from realfill.scene import load_scene, load_truth, read_mask, read_photo
+from realfill.images.read import read_mask, read_photo
+from realfill.scene import load_scene, load_truth
 from tests.conftest import draw_photo
 
 ORIENTATION = 0x0112

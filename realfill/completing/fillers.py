@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from realfill.completing.complete import Completion, Filler, Rest
+from realfill.completing.job import Completion, Filler, Rest
 from realfill.errors import UserError
 from realfill.exemplars.fill import Filling, complete_from_exemplars
 from realfill.exemplars.panels import Panel

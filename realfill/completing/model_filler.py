@@ -7,10 +7,12 @@ from typing import Any
 from accelerate import PartialState
 from diffusers import StableDiffusionInpaintPipeline
 
-from realfill.completing.complete import Completion, Filler, Rest
 from realfill.completing.fillers import from_exemplars
+from realfill.completing.job import Completion, Filler, Rest
 from realfill.devices import DTYPES, choose_precision
-from realfill.model.base import fingerprint, load_adapted, native_resolution
+from realfill.model.base import native_resolution
+from realfill.model.integrity import fingerprint
+from realfill.model.load import load_adapted
 from realfill.provenance import SAMPLED
 from realfill.sampling.sampler import complete
 from realfill.scene import Scene

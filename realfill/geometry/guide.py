@@ -17,7 +17,8 @@ from PIL import Image, ImageChops, ImageFilter, ImageStat
 from realfill.geometry.cameras import find_cameras
 from realfill.geometry.prefill import CONFIDENT, Prefill, empty_prefill, make_prefill
 from realfill.images.blend import composite
-from realfill.scene import Scene, read_photo
+from realfill.images.read import read_photo
+from realfill.scene import Scene
 from realfill.storage import write_image, write_json
 
 RECORD = "cameras.json"

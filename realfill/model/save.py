@@ -10,7 +10,8 @@ from diffusers import StableDiffusionInpaintPipeline
 from huggingface_hub import HfApi
 
 from realfill.errors import UserError
-from realfill.model.base import first_line, load_base, load_lora
+from realfill.model.base import first_line, load_base
+from realfill.model.load import load_lora
 from realfill.model.lora import save_lora, trainable
 from realfill.record import LORA_FILE, RECORD_FILE, read_record
 from realfill.storage import UMASK, file_hash, replaced_together, write_json

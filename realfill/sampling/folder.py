@@ -10,9 +10,16 @@ from accelerate import PartialState
 from PIL import Image
 
 from realfill.errors import UserError
-from realfill.ranking.rank import RANKING_FILE, SHEET_FILE
-from realfill.record import claim, made_by, read_record, refuse_model, refuse_scene
-from realfill.scene import read_photo
+from realfill.images.read import read_photo
+from realfill.record import (
+    RANKING_FILE,
+    SHEET_FILE,
+    claim,
+    made_by,
+    read_record,
+    refuse_model,
+    refuse_scene,
+)
 from realfill.storage import file_hash, remove, replaced_together
 
 BEST_FILE = "best.png"

@@ -20,11 +20,11 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from realfill.devices import is_shortage
 from realfill.errors import UserError
 from realfill.images.blend import grow, resize, shrink_mask, working_size
 from realfill.images.seams import blend
 from realfill.settings import SamplingSettings
-from realfill.training.memory_budget import is_shortage
 
 SCHEDULERS: dict[str, Callable[..., SchedulerMixin]] = {
     "dpm": partial(DPMSolverMultistepScheduler.from_config, algorithm_type="sde-dpmsolver++"),

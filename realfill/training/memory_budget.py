@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 
 from realfill.command_line import run
+from realfill.devices import is_shortage
 from realfill.errors import UserError
 from realfill.model.base import first_line
 
@@ -25,11 +25,6 @@ TRIAL_SHARE = 0.95
 is full, checkpoints, and memory in pieces too small to use."""
 SHORTAGE_CODE = 3
 """Exit code of a trial that ran out of memory."""
-SHORTAGE = (
-    "out of memory|allocate memory|ALLOC_FAILED|can't start new thread"
-    "|could not (create|execute) a primitive(?! descriptor)"
-)
-"""What torch, the system, CUDA's libraries, Python and oneDNN say when memory runs out."""
 ADVICE = (
     "use a smaller --train_batch_size with more --gradient_accumulation_steps, "
     "or a smaller --resolution"
@@ -145,15 +140,6 @@ def try_within_limit(
             sys.exit(SHORTAGE_CODE)
 
     run(main)
-
-
-def is_shortage(error: BaseException | None) -> bool:
-    """Say whether `error` came from a lack of memory, whichever library raised it."""
-    if error is None:
-        return False
-    if isinstance(error, MemoryError) or re.search(SHORTAGE, str(error)):
-        return True
-    return is_shortage(error.__cause__ or error.__context__)
 
 
 @contextmanager

@@ -15,8 +15,9 @@ from PIL import Image, features
 
 from benchmark.cache import Cache
 from realfill.errors import UserError
+from realfill.images.read import read_photo
 from realfill.record import RECORD_FILE, read_record
-from realfill.scene import load_references, load_scene, load_target, read_photo
+from realfill.scene import load_references, load_scene, load_target
 from tests.conftest import RunScript, draw_photo, write_scene
 from tests.test_ranking_script import write_completions
 

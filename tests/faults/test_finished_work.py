@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import infer
 from realfill.errors import UserError
-from realfill.model.base import load_adapted
+from realfill.model.load import load_adapted
 from realfill.record import LORA_FILE, RECORD_FILE, claim, read_record, refuse_scene
 from realfill.sampling import sampler
 from realfill.sampling.folder import claim_completions, missing_completions

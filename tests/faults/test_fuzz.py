@@ -18,8 +18,9 @@ from PIL import Image, features
 from benchmark.ranking import find_fault, read_ranking
 from benchmark.scoring import Scored
 from realfill.errors import UserError
+from realfill.images.read import is_image, read_mask, read_photo
 from realfill.record import RECORD_FILE, claim, is_ranking, made_by, read_record
-from realfill.scene import is_image, load_target, read_mask, read_photo
+from realfill.scene import load_target
 from realfill.training.checkpoints import find_damage
 from realfill.training.runs import choose_seed, require_same
 from tests.conftest import draw_photo

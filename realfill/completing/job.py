@@ -1,0 +1,64 @@
+"""What passes between the stages of completing a photo."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from realfill.geometry.prefill import Prefill
+from realfill.provenance import Provenance
+from realfill.scene import Scene
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What geometry leaves to fill."""
+
+    scene: Scene
+    """The target holds what geometry is sure of; the mask is what is left, and may be empty."""
+    strength: float
+    """To sample the rest with; see `guide`."""
+    prefill: Prefill | None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A completed photo."""
+
+    image: Image.Image
+    provenance: Provenance | None = None
+    """None if it is the same for all completions, from the filler's `origin`."""
+    evidence: dict[str, Any] = field(default_factory=dict)
+    """What the judge needs to know of it."""
+
+
+@dataclass(frozen=True)
+class Filler:
+    """What fills the rest."""
+
+    settings: dict[str, Any]
+    """All that decides the completions, besides the photos and the geometry; JSON can hold it."""
+    fill: Callable[[Scene, Rest, Sequence[int]], Iterator[tuple[int, Completion]]]
+    """Yields the completions wanted of a scene, by index. May raise `UserError`."""
+    origin: str | None
+    """What its pixels are, one of `provenance`'s; None if each completion says it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scene, and where its completions go."""
+
+    scene: Scene
+    truth: Image.Image | None
+    output_dir: Path
+    num_images: int
+    geometry: str
+    """One of `settings.GEOMETRY_MODES`."""
+    overwrite: bool
+    matcher: str | None
+    """What ranks the completions; None leaves it to the judge of exemplars."""
+    scene_folder: Path | None
+    notes: dict[str, Any]
+    """For the record: what else was asked for."""

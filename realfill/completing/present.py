@@ -1,0 +1,102 @@
+"""Choosing the best completion, and showing what there is."""
+
+import shutil
+from typing import Any
+
+import numpy as np
+from accelerate import PartialState
+from PIL import Image
+
+from realfill.completing.job import Filler, Job, Rest
+from realfill.exemplars.judge import EXPLANATION, judge
+from realfill.images.blend import shrink_mask
+from realfill.matching.pairs import choose_matcher
+from realfill.provenance import describe, trace
+from realfill.ranking.rank import rank_folder
+from realfill.record import RANKING_FILE, RECORD_FILE
+from realfill.sampling.folder import (
+    BEST_FILE,
+    PROVENANCE_FILE,
+    PROVENANCE_FOLDER,
+    identical_completions,
+    read_completions,
+)
+from realfill.sheets.contact import make_contact_sheet
+from realfill.storage import appears_whole, write_image, write_json
+
+
+def choose_best(job: Job, record: dict[str, Any], state: PartialState) -> str | None:
+    """Rank the completions, copy the best to best.png, and return its label; None if unranked."""
+    folder = job.output_dir
+    if job.matcher:
+        ranked = rank_folder(
+            [folder / f"{index}.png" for index in range(job.num_images)],
+            job.scene.references,
+            job.scene.mask,
+            choose_matcher(job.matcher),
+            reference_folder=job.scene_folder / "ref",
+        )
+        best = ranked[0].stem
+    elif record["completions"]:
+        best = rank_by_judge(job, record)
+    else:
+        return None
+    if state.is_main_process:
+        with appears_whole(folder / BEST_FILE) as temporary:
+            shutil.copyfile(folder / f"{best}.png", temporary)
+        print(f"best: {best}.png, copied to {folder / BEST_FILE}")
+    return best
+
+
+def rank_by_judge(job: Job, record: dict[str, Any]) -> str:
+    """Write the ranking file of completions from exemplars and return the best one's label."""
+    images = read_completions(job.output_dir, job.num_images)
+    misfits = {label: record["completions"][label]["misfit"] for label in images}
+    size = next(iter(images.values())).size
+    hole = np.asarray(shrink_mask(job.scene.mask, size)) > 0
+    judged = judge({label: np.asarray(image) for label, image in images.items()}, misfits, hole)
+    metadata = {
+        "source_directory": str(job.output_dir.resolve()),
+        "num_candidates_ranked": len(judged),
+        "rule": "exemplars",
+        "explanation": EXPLANATION,
+    }
+    ranking = [
+        {
+            "rank": place,
+            "score": each.score,
+            "filename": f"{each.label}.png",
+            "path": str((job.output_dir / f"{each.label}.png").resolve()),
+            "misfit": each.misfit,
+            "consensus": round(each.consensus, 4),
+        }
+        for place, each in enumerate(judged, start=1)
+    ]
+    write_json(job.output_dir / RANKING_FILE, {"metadata": metadata, "ranking": ranking})
+    return judged[0].label
+
+
+def finish(job: Job, filler: Filler, rest: Rest, record: dict[str, Any], best: str | None) -> None:
+    """Write provenance.png and the contact sheet, and say what there is to look at."""
+    folder = job.output_dir
+    completions = read_completions(folder, job.num_images)
+    if filler.origin is None:
+        shares = record["completions"][best]["provenance"]
+        with appears_whole(folder / PROVENANCE_FILE) as temporary:
+            shutil.copyfile(folder / PROVENANCE_FOLDER / f"{best}.png", temporary)
+    else:
+        hole, left = (np.asarray(mask) > 127 for mask in (job.scene.mask, rest.scene.mask))
+        provenance = trace(hole, left, filler.origin)
+        shares = provenance.shares()
+        write_image(folder / PROVENANCE_FILE, provenance.draw())
+    record["provenance"] = shares
+    write_json(folder / RECORD_FILE, record)
+    for names in identical_completions(folder, job.num_images):
+        print(f"identical: {', '.join(names)}")
+    with Image.open(folder / PROVENANCE_FILE) as drawn:
+        sheet = make_contact_sheet(
+            job.scene, completions, job.truth, best, rest.prefill, (describe(shares), drawn)
+        )
+    write_image(folder / "contact_sheet.png", sheet)
+    print(f"the hole is {describe(shares)}")
+    print(f"wrote {len(completions)} completions; look at {folder / 'contact_sheet.png'}")
