@@ -15,9 +15,17 @@ LAUNCH := $(BIN)/accelerate launch --num_processes=1 --num_machines=1 --mixed_pr
 COMPLETE = $(BIN)/python infer.py --num_images 4 --seed 0
 SAMPLE = $(LAUNCH) infer.py --model_path demo/$(SCENE)/model --scene data/$(SCENE) --seed 0 \
 	--num_inference_steps 8
+.DEFAULT_GOAL := demo
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-slow lint clean
+.PHONY: help demo test test-slow lint clean
+
+help:
+	@echo "make demo       complete two photos, then train, sample, rank and score"
+	@echo "make test       lint, and tests with the slowest twenty named"
+	@echo "make test-slow  the longer tests"
+	@echo "make lint       ruff"
+	@echo "make clean      remove .venv and demo"
 
 demo: .venv/installed
 	$(COMPLETE) --scene data/leuven --output_dir demo/leuven/exemplars
@@ -33,7 +41,7 @@ demo: .venv/installed
 		--cache_dir demo/cache --output_file demo/report/report.txt
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --durations=20
 
 test-slow: .venv/installed-for-tests
 	$(BIN)/python -m pytest -m slow -s
