@@ -15,7 +15,7 @@ from benchmark.psnr import psnr_inside
 from realfill.errors import UserError
 from realfill.exemplars.copying import copy_pieces
 from realfill.exemplars.fill import complete_from_exemplars
-from realfill.exemplars.judge import judge
+from realfill.exemplars.judge import edge_strangeness
 from realfill.exemplars.panels import Panel, draw, lay_out
 from realfill.exemplars.pieces import Pieces, settle
 from realfill.exemplars.sources import find_sources
@@ -56,7 +56,7 @@ def test_a_completion_depends_on_its_seed_and_index_alone() -> None:
     both = {i: filling for i, filling in complete_from_exemplars(scene, None, [1, 4], 7)}
     [(_, alone)] = complete_from_exemplars(scene, None, [4], 7)
     assert np.array_equal(both[4].image, alone.image)
-    assert both[4].misfit == alone.misfit
+    assert both[4].strangeness == alone.strangeness
 
 
 def test_a_reference_of_another_place_is_no_source() -> None:
@@ -120,7 +120,7 @@ def test_pieces_are_copied_from_the_photo_at_its_full_size() -> None:
     left, top, _, _ = canvas.boxes[1]
     small = np.asarray(shrink_mask(Image.fromarray(hole), canvas.boxes[0][2:])) > 0
     offset = np.array([[top + 15, left + 25]])
-    pieces = Pieces(np.where(small, 0, -1).astype(np.int32), offset, 0.0, 0.0)
+    pieces = Pieces(np.where(small, 0, -1).astype(np.int32), offset)
     picture, labels, which = copy_pieces(target, hole, canvas, pieces)
     assert np.array_equal(picture[hole], photo[70:110, 110:170].reshape(-1, 3))
     assert (picture[~hole] == 0).all()
@@ -199,11 +199,17 @@ def test_provenance_counts_what_is_in_the_hole() -> None:
     assert trace(hole, rest, SAMPLED).shares() == {GEOMETRY: 0.5, SAMPLED: 0.5}
 
 
-def test_the_judge_prefers_what_fits_and_what_the_others_agree_on() -> None:
-    hole = np.ones((4, 4), bool)
-    images = {str(i): np.full((4, 4, 3), value, np.uint8) for i, value in enumerate((90, 100, 200))}
-    ranked = judge(images, {"0": 0.2, "1": 0.1, "2": 0.3}, hole)
-    assert [each.label for each in ranked] == ["1", "0", "2"]
+def test_the_judge_tells_the_truth_from_other_content() -> None:
+    scene, truth = make_scene()
+    hole = np.asarray(scene.mask) > 127
+    photos = [np.asarray(photo) for photo in scene.references.values()]
+    right = np.asarray(truth)
+    moved = right.copy()
+    moved[60:120, 90:150] = right[60:120, 20:80]
+    strangeness = [edge_strangeness(image, hole, photos) for image in (right, moved)]
+    assert strangeness[0] < 0.7 * strangeness[1]
+    inverted = np.where(hole[..., None], 255 - right, right)
+    assert edge_strangeness(right, hole, []) < edge_strangeness(inverted, hole, [])
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ def exemplar_filler(seed: int) -> Filler:
             provenance = trace(
                 hole, np.asarray(rest.scene.mask) > 127, filling.sources, filling.which
             )
-            evidence = {"set_up": filling.set_up, "misfit": filling.misfit}
+            evidence = {"set_up": filling.set_up, "strangeness": filling.strangeness}
             yield index, Completion(filling.image, provenance, evidence)
 
     settings = {"fill": "exemplar", "seed": seed, "method": EXEMPLARS_VERSION}

@@ -8,8 +8,8 @@ from accelerate import PartialState
 from PIL import Image
 
 from realfill.completing.job import Filler, Job, Rest
-from realfill.exemplars.judge import EXPLANATION, judge
 from realfill.images.blend import shrink_mask
+from realfill.matching.evidence import consensus
 from realfill.matching.pairs import choose_matcher
 from realfill.provenance import describe, trace
 from realfill.ranking.rank import rank_folder
@@ -49,31 +49,37 @@ def choose_best(job: Job, record: dict[str, Any], state: PartialState) -> str | 
 
 
 def rank_by_judge(job: Job, record: dict[str, Any]) -> str:
-    """Write the ranking file of completions from exemplars and return the best one's label."""
+    """Write the ranking file of completions from exemplars and return the best one's label.
+
+    Each is the least strange of its set-ups already; what most of them agree on is the best.
+    """
+    folder = job.output_dir.resolve()
     images = read_completions(job.output_dir, job.num_images)
-    misfits = {label: record["completions"][label]["misfit"] for label in images}
     size = next(iter(images.values())).size
     hole = np.asarray(shrink_mask(job.scene.mask, size)) > 0
-    judged = judge({label: np.asarray(image) for label, image in images.items()}, misfits, hole)
+    near = consensus([np.asarray(image) for image in images.values()], hole)
+    nearness = dict(zip(images, near, strict=True))
+    strangeness = {label: record["completions"][label]["strangeness"] for label in images}
+    order = sorted(images, key=lambda label: (-nearness[label], strangeness[label]))
     metadata = {
-        "source_directory": str(job.output_dir.resolve()),
-        "num_candidates_ranked": len(judged),
-        "rule": "exemplars",
-        "explanation": EXPLANATION,
+        "source_directory": str(folder),
+        "num_candidates_ranked": len(order),
+        "rule": "consensus",
+        "explanation": "ranked by nearness to the median of all",
     }
     ranking = [
         {
             "rank": place,
-            "score": each.score,
-            "filename": f"{each.label}.png",
-            "path": str((job.output_dir / f"{each.label}.png").resolve()),
-            "misfit": each.misfit,
-            "consensus": round(each.consensus, 4),
+            "score": round(nearness[label], 4),
+            "filename": f"{label}.png",
+            "path": str(folder / f"{label}.png"),
+            "consensus": round(nearness[label], 4),
+            "strangeness": strangeness[label],
         }
-        for place, each in enumerate(judged, start=1)
+        for place, label in enumerate(order, start=1)
     ]
     write_json(job.output_dir / RANKING_FILE, {"metadata": metadata, "ranking": ranking})
-    return judged[0].label
+    return order[0]
 
 
 def finish(job: Job, filler: Filler, rest: Rest, record: dict[str, Any], best: str | None) -> None:

@@ -13,9 +13,10 @@ from PIL import Image
 
 from realfill.errors import UserError
 from realfill.exemplars.copying import copy_pieces
+from realfill.exemplars.judge import HEIGHT, edge_strangeness
 from realfill.exemplars.layout import is_available, make_layout
-from realfill.exemplars.panels import Canvas, Panel, lay_out
-from realfill.exemplars.pieces import Pieces, cut_pieces
+from realfill.exemplars.panels import Canvas, Panel, draw, lay_out
+from realfill.exemplars.pieces import cut_pieces
 from realfill.exemplars.sources import SetUp, Source, find_sources, set_ups
 from realfill.images.blend import composite, shrink_mask
 from realfill.images.seams import join
@@ -35,8 +36,8 @@ class Filling:
     which: np.ndarray
     """int32 `(H, W)`: the source of each pixel; -1 outside the hole."""
     set_up: str
-    misfit: float
-    """How badly the pieces fit, see `misfit_of`; less is better."""
+    strangeness: float
+    """How unlike the references it is across the hole's edge, see `edge_strangeness`."""
 
 
 def complete_from_exemplars(
@@ -67,12 +68,15 @@ def complete_from_exemplars(
 def fill_once(
     scene: Scene, sources: list[Source], doubtful: Panel | None, seed: int, index: int
 ) -> Filling:
-    """Return the completion of this index: of its set-ups the one whose pieces fit best."""
+    """Return the completion of this index: the least strange layout of its set-ups."""
+    photos = [source.panel("as they are", scene.target.size, 1.0) for source in sources]
+    photos = [draw(panel, HEIGHT / scene.target.height)[0] for panel in photos]
     tried = [
-        (set_up, *lay_and_cut(scene, set_up, seed + index))
+        (set_up, *lay_out_and_judge(scene, set_up, photos, seed + index))
         for set_up in set_ups(scene, sources, doubtful, index)
     ]
-    set_up, canvas, pieces = min(tried, key=lambda each: misfit_of(each[2]))
+    set_up, canvas, layout, strangeness = min(tried, key=lambda each: each[3])
+    pieces = cut_pieces(canvas, small_hole(scene, canvas), layout)
     target, hole = np.asarray(scene.target), np.asarray(scene.mask) > 127
     picture, labels, which = copy_pieces(target, hole, canvas, pieces)
     image = Image.fromarray(join(picture, hole, labels))
@@ -81,17 +85,25 @@ def fill_once(
         [panel.name for panel in canvas.panels],
         which,
         set_up.name,
-        misfit_of(pieces),
+        strangeness,
     )
 
 
-def lay_and_cut(scene: Scene, set_up: SetUp, seed: int) -> tuple[Canvas, Pieces]:
-    """Return the canvas of a set-up and the pieces that fill the hole from it."""
+def lay_out_and_judge(
+    scene: Scene, set_up: SetUp, photos: list[np.ndarray], seed: int
+) -> tuple[Canvas, np.ndarray, float]:
+    """Return the canvas of a set-up, what fills the hole on it, and how strange that is."""
     canvas = lay_out(set_up.panels, set_up.megapixels)
-    hole = np.asarray(shrink_mask(scene.mask, canvas.boxes[0][2:])) > 0
+    hole = small_hole(scene, canvas)
     require_a_source(canvas, hole, set_up.patch)
     layout = make_layout(canvas.pixels, canvas.usable, hole, set_up.patch, seed)
-    return canvas, cut_pieces(canvas, hole, layout)
+    joined = join(layout, hole, np.zeros(hole.shape, np.int32))
+    return canvas, layout, edge_strangeness(joined, hole, photos)
+
+
+def small_hole(scene: Scene, canvas: Canvas) -> np.ndarray:
+    """Return the hole at the canvas's scale, bool `(h, w)`."""
+    return np.asarray(shrink_mask(scene.mask, canvas.boxes[0][2:])) > 0
 
 
 def require_a_source(canvas: Canvas, hole: np.ndarray, patch: int) -> None:
@@ -104,11 +116,3 @@ def require_a_source(canvas: Canvas, hole: np.ndarray, patch: int) -> None:
             "nothing to copy from: the known part of the photo is too small and no reference shows "
             "the place; add references, or use --fill model"
         )
-
-
-def misfit_of(pieces: Pieces) -> float:
-    """Return a number that grows with how badly pieces fit each other and the known ring.
-
-    The geometric mean of the two costs: they differ in size, and neither tells alone.
-    """
-    return float(np.sqrt(max(pieces.cost, 1e-9) * max(pieces.ring, 1e-9)))

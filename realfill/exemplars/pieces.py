@@ -28,22 +28,16 @@ CHANGE = 0.012
 """Price of a change of label between neighbours, in squared colour differences."""
 FORBIDDEN = 1.0
 """Cost of a label that leads to where nothing may be copied."""
-RING = 6
-"""Width of the ring inside the hole that its known surroundings judge, in pixels of the layout."""
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """The sources of the hole's pixels, and how well they fit."""
+    """The sources of the hole's pixels."""
 
     labels: np.ndarray
     """int32 `(h, w)`, at the layout's scale; -1 outside the hole."""
     offsets: np.ndarray
     """int `(K, 2)`: y, x from a pixel with this label to its source on the canvas."""
-    cost: float
-    """Mean squared colour difference, of 1, of the sources' surroundings to the layout's."""
-    ring: float
-    """The same near the hole's edge, where the surroundings are known."""
 
 
 def cut_pieces(canvas: Canvas, hole: np.ndarray, layout: np.ndarray) -> Pieces:
@@ -58,14 +52,10 @@ def cut_pieces(canvas: Canvas, hole: np.ndarray, layout: np.ndarray) -> Pieces:
     costs = label_costs(pixels, torch.from_numpy(usable), box, offsets)
     inner = F.max_pool2d(torch.from_numpy(hole)[box][None].float(), 2)[0] > 0
     settled = settle(torch.where(inner, costs, 0.0))
-    fit = costs.gather(0, settled[None])[0]
     labels = np.full(hole.shape, -1, np.int32)
     labels[box] = settled.repeat_interleave(2, 0).repeat_interleave(2, 1).numpy()
     labels[~hole] = -1
-    depth = cv2.distanceTransform(np.pad(hole.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
-    shallow = (depth > 0) & (depth <= RING)
-    ring = F.max_pool2d(torch.from_numpy(shallow)[box][None].float(), 2)[0] > 0
-    return Pieces(labels, offsets.numpy(), float(fit[inner].mean()), float(fit[ring].mean()))
+    return Pieces(labels, offsets.numpy())
 
 
 def even_box(hole: np.ndarray) -> tuple[slice, slice]:

@@ -15,6 +15,7 @@ from realfill.exemplars.alignment import (
     scaled_panel,
     to_tensor,
 )
+from realfill.exemplars.judge import nearest_distances
 from realfill.exemplars.panels import Panel
 from realfill.exemplars.pieces import describe
 from realfill.geometry.features import match_with_target
@@ -30,8 +31,12 @@ RING = (5, 16)
 """Nearest and farthest distance to the hole of the ring that is compared, in those pixels."""
 EXPLAINS = 0.95
 """A reference explains the ring if it is nearer to it than this times the rest of the target."""
-SIZES = ((5, 0.25, 1.0), (7, 0.4, 1.0), (5, 0.12, 1.0), (6, 0.25, 0.8), (5, 0.4, 1.25))
-"""Patch radius, megapixels of the canvas and scale of unaligned references, in turn."""
+SIZES = (
+    ((5, 0.25, 1.0), (5, 0.12, 1.0)),
+    ((5, 0.4, 1.0), (4, 0.25, 1.0)),
+    ((6, 0.25, 0.8), (5, 0.12, 1.25)),
+)
+"""Pairs of patch radius, megapixels of the canvas and scale of unaligned references, in turn."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,16 @@ class Source:
     """From the target, `(3, 3)`, by kind; see `find_transforms`."""
     strangeness: float
     """Distance of the ring to its likest patches, over their distance to the rest of the target."""
+
+    def panel(self, kind: str, target_size: tuple[int, int], scale: float) -> Panel:
+        """Return the panel of this reference, brought near by the transform `kind` if it has one.
+
+        As it is, it is `scale` times as high as the target.
+        """
+        matrix = self.transforms.get(kind)
+        if matrix is None:
+            return scaled_panel(self.name, self.photo, self.tone, target_size, scale)
+        return aligned_panel(self.name, self.photo, self.tone, matrix, target_size)
 
 
 @dataclass(frozen=True)
@@ -107,43 +122,25 @@ def describe_small(photo: np.ndarray) -> tuple[tuple[int, int], Tensor]:
     return size, describe(to_tensor(cv2.resize(photo, size, interpolation=cv2.INTER_AREA)))
 
 
-def nearest_distances(wanted: Tensor, candidates: Tensor) -> Tensor:
-    """Return the squared distance of each of `(N, 27)` to the nearest of `(27, M)`."""
-    lengths = candidates.square().sum(0)
-    nearest = [
-        torch.addmm(lengths, chunk, candidates, alpha=-2).amin(1) for chunk in wanted.split(256)
-    ]
-    return (torch.cat(nearest) + wanted.square().sum(1)).clamp_min(0)
-
-
 def set_ups(
     scene: Scene, sources: list[Source], doubtful: Panel | None, index: int
 ) -> Iterator[SetUp]:
-    """Yield the set-ups that compete for completion `index`: the alignments of one choice.
+    """Yield the set-ups that compete for completion `index`: alignments, in two sizes.
 
-    The choice is of references, patch size and scale. `doubtful` is a panel of what geometry is
-    not sure of.
+    With the index the references change, all of them or one, and the sizes. `doubtful` is a panel
+    of what geometry is not sure of.
     """
     sources = sources[:MOST_REFERENCES]
     subsets = [sources] if len(sources) < 2 else [sources, *([source] for source in sources)]
     subset = subsets[index % len(subsets)]
-    patch, megapixels, scale = SIZES[(index // len(subsets) + index) % len(SIZES)]
     hole = np.asarray(scene.mask) > 127
-    size = scene.target.size
-    own = [Panel(TARGET, np.asarray(scene.target), np.eye(3), size, ~hole)]
+    own = [Panel(TARGET, np.asarray(scene.target), np.eye(3), scene.target.size, ~hole)]
     own += [doubtful] if doubtful else []
-    for kind in ("as they are", "similarity", "homography"):
-        if kind != "as they are" and not any(kind in source.transforms for source in subset):
-            continue
-        panels = own.copy()
-        for source in subset:
-            matrix = source.transforms.get(kind)
-            panels.append(
-                scaled_panel(source.name, source.photo, source.tone, size, scale)
-                if matrix is None
-                else aligned_panel(source.name, source.photo, source.tone, matrix, size)
-            )
-        yield SetUp(kind, panels, patch, megapixels)
+    for patch, megapixels, scale in SIZES[(index // len(subsets) + index) % len(SIZES)]:
+        for kind in ("as they are", "similarity", "homography"):
+            if kind == "as they are" or any(kind in source.transforms for source in subset):
+                panels = [source.panel(kind, scene.target.size, scale) for source in subset]
+                yield SetUp(kind, own + panels, patch, megapixels)
 
 
 def doubtful_panel(photo: np.ndarray, seen: np.ndarray) -> Panel:

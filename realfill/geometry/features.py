@@ -68,12 +68,12 @@ def match_with_target(
 
     `(N, 2)` each, x and y, pixel centres at .5; nothing in the target's hole is looked at.
     """
-    matcher = Sift(LEAST_CONTRAST)
+    matcher = Sift()
     features = extract(matcher, target, mask, references)
     scales = [np.array(p.size) / work_size(p.size) for p in (target, *references)]
     pairs = []
     for found, scale in zip(matcher.match(features[0], features[1:]), scales[1:], strict=True):
-        sure = found.chosen(found.confidence > RATIO)
+        sure = found.chosen(found.confidence > matcher.default_threshold)
         pairs.append(((sure.points + 0.5) * scales[0], (sure.reference_points + 0.5) * scale))
     return pairs
 
