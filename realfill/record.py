@@ -126,7 +126,7 @@ def claim_ranking(folder: Path, ranking_file: str) -> None:
     """Raise `UserError` if writing a ranking into `folder` would replace what is none."""
     if Path(ranking_file).name != ranking_file or not ranking_file.endswith(".json"):
         raise UserError(f"--ranking_output_file {ranking_file}: give the name of a .json file")
-    ranked = [path for path in (folder / ranking_file, folder / RANKING_FILE) if is_ranking(path)]
+    ranked = any(is_ranking(path) for path in folder.glob("*.json"))
     path = folder / ranking_file
     if path.exists() and not is_ranking(path):
         raise UserError(f"{path}: is no ranking; remove it, or name another --ranking_output_file")

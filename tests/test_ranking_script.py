@@ -198,10 +198,6 @@ def other_size(scene: Path, folder: Path) -> None:
     draw_photo(0, 100, 90).save(folder / "1.png")
 
 
-def damaged_completion(scene: Path, folder: Path) -> None:
-    (folder / "1.png").write_bytes(b"damaged")
-
-
 class Bomb:
     """An object that runs code where it is unpickled."""
 
@@ -217,7 +213,6 @@ class Bomb:
         (no_completions, "completions: no completions"),
         (other_mask, "mask.png: the mask is 64 x 64, 0.png is 120 x 90"),
         (other_size, "1.png: is 100 x 90, 0.png is 120 x 90"),
-        (damaged_completion, "1.png: damaged or not an image"),
     ],
 )
 def test_what_cannot_be_ranked(
@@ -232,6 +227,20 @@ def test_what_cannot_be_ranked(
     flags = ("--source_dir", folder, "--scene", scene_folder, "--matcher", "sift", "--rank_only")
     assert message in refuse(SCRIPT, *flags)
     assert not (folder / "loftr_ranking_scores.json").exists()
+
+
+def test_a_damaged_completion_is_left_out_and_the_others_are_ranked(
+    scene_folder: Path, tmp_path: Path, start: RunScript
+) -> None:
+    folder = write_completions(tmp_path / "completions", scene_folder)
+    (folder / "1.png").write_bytes(b"damaged")
+    flags = ("--source_dir", folder, "--scene", scene_folder, "--matcher", "sift", "--rank_only")
+    with pytest.raises(SystemExit) as stopped:
+        start(SCRIPT, *flags)
+    assert stopped.value.code == 3
+    ranking = json.loads((folder / "loftr_ranking_scores.json").read_text())["ranking"]
+    assert "1.png" not in [entry["filename"] for entry in ranking]
+    assert ranking
 
 
 def test_loftr_weights_that_are_none(
