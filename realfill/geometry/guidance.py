@@ -21,7 +21,7 @@ from realfill.geometry.prefill import CONFIDENT, Prefill, empty_prefill, make_pr
 from realfill.scene import Scene, read_photo
 
 RECORD = "cameras.json"
-METHOD_VERSION = 2
+METHOD_VERSION = 3
 """To be raised when the same photos would give another prefill, so that none is reused."""
 SMALLEST_DETAIL = 96
 """The short side over the width in pixels of what is too narrow to be worth a join."""
