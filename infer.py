@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from realfill.command_line import LARGEST_SEED, make_parser, real, run, whole
+from realfill.command_line import LARGEST_SEED, make_parser, quiet_libraries, real, run, whole
 from realfill.errors import UserError
 from realfill.scene import (
     Scene,
@@ -152,6 +152,7 @@ def choose_filler(arguments: Namespace, state: "PartialState") -> "Filler":
         return exemplar_filler(choose_seed(arguments.seed, previous))
     from realfill.completing.model_filler import ModelFlags, model_filler
 
+    quiet_libraries()
     flags = {field.name: getattr(arguments, field.name) for field in fields(ModelFlags)}
     return model_filler(ModelFlags(**flags), previous, state)
 

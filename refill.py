@@ -10,13 +10,11 @@ import shlex
 import shutil
 from argparse import Namespace
 from pathlib import Path
-
-from accelerate import PartialState
+from typing import TYPE_CHECKING
 
 import infer
 import train_realfill
 from realfill.command_line import LARGEST_SEED, make_parser, run, whole
-from realfill.devices import start_process
 from realfill.errors import UserError
 from realfill.images.read import read_photo
 from realfill.lock import one_writer
@@ -26,6 +24,9 @@ from realfill.scene import Scene, load_scene, load_truth
 from realfill.settings import MATCHERS
 from realfill.sheets.contact import make_rounds_sheet
 from realfill.storage import appears_whole, clear_partial_writes, file_hash, write_image
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 
 def parse_arguments() -> Namespace:
@@ -54,13 +55,15 @@ def main() -> None:
             f"--target_count must be more, so that completions can be added"
         )
     refuse_scene(arguments.output_dir, arguments.scene)
+    from realfill.devices import start_process  # torch: seconds to import
+
     state = start_process()
     with one_writer(arguments.output_dir):
         state.wait_for_everyone()
         play_both(arguments, scene, state)
 
 
-def play_both(arguments: Namespace, scene: Scene, state: PartialState) -> None:
+def play_both(arguments: Namespace, scene: Scene, state: "PartialState") -> None:
     """Play both rounds and draw them side by side."""
     rounds = [arguments.output_dir / f"round-{number}" for number in (1, 2)]
     first = play(rounds[0], arguments.scene, arguments, state)
@@ -77,7 +80,7 @@ def play_both(arguments: Namespace, scene: Scene, state: PartialState) -> None:
 
 
 def play(
-    folder: Path, training_scene: Path, arguments: Namespace, state: PartialState
+    folder: Path, training_scene: Path, arguments: Namespace, state: "PartialState"
 ) -> list[Path]:
     """Train on `training_scene`, sample, and rank by the user's own references.
 

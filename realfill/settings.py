@@ -39,6 +39,16 @@ class TrainingSettings:
     latent_reuse: int = 8
 
 
+DEFAULT_BASE = "sd2-community/stable-diffusion-2-inpainting"
+SCHEDULES = (
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+)
+"""Schedules of the learning rate, by diffusers' names, which take seconds to import."""
 FILLS = ("auto", "model", "exemplar", "none")
 GEOMETRY_MODES = ("auto", "off", "only")
 MATCHERS = ("auto", "loftr", "sift")

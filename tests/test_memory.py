@@ -12,7 +12,7 @@ from accelerate import Accelerator
 import train_realfill
 from realfill.errors import UserError
 from realfill.scene import load_scene
-from realfill.training import loop
+from realfill.training import job, loop
 from realfill.training.build import set_up
 from realfill.training.memory_budget import (
     SAVINGS,
@@ -130,7 +130,7 @@ def test_idle_models_off_the_device_change_no_result(
         arguments = train_realfill.parse_arguments([str(flag) for flag in argv])
         scene = load_scene(scene_folder)
         accelerator = Accelerator(cpu=True)
-        pipeline, settings = train_realfill.load(accelerator, scene, 1, arguments)
+        pipeline, settings = job.load(accelerator, scene, 1, arguments)
         run_state = set_up(accelerator, pipeline, scene, settings, arguments)
         assert pipeline.vae.use_slicing == bool(flags)
         losses.append(loop.take_step(accelerator, run_state, settings))

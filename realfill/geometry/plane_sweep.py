@@ -22,6 +22,8 @@ from realfill.geometry.votes import WINDOW, box, pixel_grid, shrink, shrink_poin
 NO_POINTS = np.empty((0, 3))
 
 
+RARE = 2000
+"""A label that one pixel in as many prefers is not looked at closely."""
 GOOD_VOTE = 0.1
 """Cost of a depth, under which planes are sought through it."""
 
@@ -33,11 +35,10 @@ def smooth(volume: Tensor, guide: Tensor, small: float = 0.25, large: float = 4.
     [0, 1] has an edge (nan in the guide: unknown, as if there were none).
     """
     total = torch.zeros_like(volume)
-    for axis, reverse in ((1, False), (1, True), (2, False), (2, True)):
-        costs = volume.movedim(axis, 0)
-        light = guide[0].movedim(axis - 1, 0)
-        if reverse:
-            costs, light = costs.flip(0), light.flip(0)
+    for axis in (1, 2):
+        costs, light = volume.movedim(axis, 0), guide[0].movedim(axis - 1, 0)
+        costs = torch.stack([costs, costs.flip(0)], 2)  # there and back at once
+        light = torch.stack([light, light.flip(0)], 1)
         jumps = torch.nan_to_num(light.diff(dim=0).abs(), 0.0)
         jumps = torch.cat([torch.zeros_like(jumps[:1]), jumps])
         limits = (large * torch.exp(-jumps / 0.1)).clamp_min(1.5 * small)
@@ -45,14 +46,13 @@ def smooth(volume: Tensor, guide: Tensor, small: float = 0.25, large: float = 4.
         path = paths[0] = costs[0]
         for row in range(1, len(costs)):
             best = path.amin(0, keepdim=True)
-            stepped = path.clone()
-            stepped[1:] = torch.minimum(stepped[1:], path[:-1] + small)
-            stepped[:-1] = torch.minimum(stepped[:-1], path[1:] + small)
-            path = costs[row] + torch.minimum(stepped, best + limits[row]) - best
-            paths[row] = path
-        if reverse:
-            paths = paths.flip(0)
-        total += paths.movedim(0, axis)
+            further = path + small
+            stepped = torch.minimum(path, best + limits[row])
+            torch.minimum(stepped[1:], further[:-1], out=stepped[1:])
+            torch.minimum(stepped[:-1], further[1:], out=stepped[:-1])
+            path = paths[row] = stepped.sub_(best).add_(costs[row])
+        there, back = paths.unbind(2)
+        total += (there + back.flip(0)).movedim(0, axis)
     return total / 4
 
 
@@ -69,6 +69,16 @@ def best_label(volume: Tensor) -> tuple[Tensor, Tensor]:
     bend = (left + right - 2 * middle).clamp_min(1e-6)
     shift = (0.5 * (left - right) / bend).clamp(-0.5, 0.5)
     return label, torch.where(label == inner, shift, 0)
+
+
+def plausible(volume: Tensor) -> Tensor:
+    """Return the labels `(K,)`, in order, that are somewhere the best of `volume` `(D, H, W)`.
+
+    And their neighbours, as `between` needs them; what one pixel in `RARE` prefers is left out.
+    """
+    chosen = volume.argmin(0).flatten().bincount(minlength=len(volume)).float()
+    common = (chosen > chosen.sum() / RARE).float()
+    return F.max_pool1d(common[None, None], 5, 1, 2)[0, 0].nonzero()[:, 0]
 
 
 def sure_points(
@@ -122,6 +132,8 @@ def sweep(
         labels = torch.cat([facing, slanting])
         if len(slanting):
             wide = torch.cat([wide, costs(4, slanting)])
+    kept = plausible(smooth(torch.nan_to_num(wide, 0.5), guide(4)))
+    labels, wide = labels[kept], wide[kept]
     fine = costs(2, labels)
     wide = F.interpolate(wide[None], size=fine.shape[1:], mode="nearest")[0]
     volume = torch.where(wide.isnan(), fine, fine + wide) / (2 - wide.isnan().float())

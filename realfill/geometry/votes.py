@@ -44,14 +44,25 @@ def box(values: Tensor, side: int = WINDOW) -> Tensor:
     half = side // 2
     for axis, padding in ((-1, (half, half)), (-2, (0, 0, half, half))):
         length = values.shape[axis]
-        padded = F.pad(values, padding)
-        total = padded.narrow(axis, 0, length).clone()
-        for shift in range(1, side):
-            total += padded.narrow(axis, shift, length)
+        total = running_sum(F.pad(values, padding), axis, side, length)
         place = torch.arange(length, device=values.device)
         count = (place + half).clamp(max=length - 1) - (place - half).clamp(min=0) + 1
-        values = total / (count if axis == -1 else count[:, None])
+        values = total * (1 / count if axis == -1 else 1 / count[:, None])
     return values
+
+
+def running_sum(values: Tensor, axis: int, side: int, length: int) -> Tensor:
+    """Return the sums of `side` neighbours along `axis`, `length` of them; by doubling."""
+    total, start, span = 0, 0, 1
+    while True:
+        if side & span:
+            total = values.narrow(axis, start, length) + total
+            start += span
+        if 2 * span > side:
+            return total
+        count = values.shape[axis] - span
+        values = values.narrow(axis, 0, count) + values.narrow(axis, span, count)
+        span *= 2
 
 
 @dataclass(frozen=True)

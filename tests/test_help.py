@@ -1,0 +1,29 @@
+"""`--help` answers at once: what takes seconds to import is left for later."""
+
+import subprocess
+import sys
+
+import pytest
+
+from realfill.settings import SCHEDULES
+from tests.conftest import ROOT, environment
+
+IMPORTED = "import sys, runpy\ntry: runpy.run_path(sys.argv.pop(1), run_name='__main__')\n"
+IMPORTED += "finally: print(*sys.modules, file=sys.stderr)"
+
+
+@pytest.mark.parametrize("script", ["train_realfill.py", "infer.py", "refill.py"])
+def test_help_imports_neither_torch_nor_diffusers(script: str) -> None:
+    command = [sys.executable, "-c", IMPORTED, script, "--help"]
+    asked = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True
+    )
+    assert "--" in asked.stdout
+    assert "argparse" in asked.stderr.split()
+    assert not {"torch", "diffusers", "transformers", "accelerate"} & set(asked.stderr.split())
+
+
+def test_the_schedules_are_those_of_diffusers() -> None:
+    from diffusers.optimization import SchedulerType
+
+    assert set(SCHEDULES) == {kind.value for kind in SchedulerType} - {"piecewise_constant"}
