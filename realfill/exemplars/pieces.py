@@ -14,8 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from realfill.exemplars.panels import Canvas
+from realfill.exemplars.patches import describe, nearest
 from realfill.images.seams import box_around
 
+CELLS = 3
+"""Squares that describe a patch, each way; see `describe`."""
 RADIUS = 4
 """Of the surroundings that are compared, in pixels of the layout."""
 MOST_LOOKED_UP = 2000
@@ -76,15 +79,12 @@ def common_offsets(pixels: Tensor, usable: np.ndarray, hole: np.ndarray) -> Tens
     sources = torch.from_numpy(whole if whole.any() else usable).nonzero()
     places = torch.from_numpy(hole).nonzero()
     places = places[:: max(1, len(places) // MOST_LOOKED_UP)]
-    described = describe(pixels)
+    described = describe(pixels, CELLS)
     wanted = described[:, places[:, 0], places[:, 1]].T
     every_other = sources[(sources % 2 == 0).all(1)] if len(sources) > 1000 else sources
     candidates = described[:, every_other[:, 0], every_other[:, 1]]
-    lengths = candidates.square().sum(0)
-    nearest = torch.cat(
-        [torch.addmm(lengths, chunk, candidates, alpha=-2).argmin(1) for chunk in wanted.split(64)]
-    )
-    found = nudge(described, usable, wanted, every_other[nearest])
+    which = nearest(wanted, candidates)[1]
+    found = nudge(described, usable, wanted, every_other[which])
     offsets, counts = (found - places).unique(dim=0, return_counts=True)
     return offsets[counts.argsort(descending=True, stable=True)[:LABELS]]
 
@@ -98,15 +98,6 @@ def nudge(described: Tensor, usable: np.ndarray, wanted: Tensor, found: Tensor) 
     distances = (described[:, near[..., 0], near[..., 1]].permute(1, 2, 0) - wanted).square().sum(2)
     distances[~allowed[near[..., 0], near[..., 1]]] = torch.inf
     return near[distances.argmin(0), torch.arange(len(found))]
-
-
-def describe(pixels: Tensor) -> Tensor:
-    """Return the colours around each pixel of `(3, H, W)`: nine means of 3 x 3, `(27, H, W)`."""
-    height, width = pixels.shape[1:]
-    means = F.avg_pool2d(F.pad(pixels[None], (4,) * 4, mode="replicate"), 3, 1)[0]
-    return torch.cat(
-        [means[:, y : y + height, x : x + width] for y in (0, 3, 6) for x in (0, 3, 6)]
-    )
 
 
 def label_costs(

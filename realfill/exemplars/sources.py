@@ -15,9 +15,8 @@ from realfill.exemplars.alignment import (
     scaled_panel,
     to_tensor,
 )
-from realfill.exemplars.judge import nearest_distances
 from realfill.exemplars.panels import Panel
-from realfill.exemplars.pieces import describe
+from realfill.exemplars.patches import describe, nearest
 from realfill.geometry.features import match_with_target
 from realfill.images.seams import box_around
 from realfill.provenance import GEOMETRY, TARGET
@@ -25,6 +24,8 @@ from realfill.scene import Scene
 
 MOST_REFERENCES = 6
 """References on one canvas: with more, each would be too small to tell its detail."""
+CELLS = 3
+"""Squares that describe a patch, each way; see `describe`."""
 RING_SIDE = 160
 """Height in pixels at which references are compared with the ring around the hole."""
 RING = (5, 16)
@@ -111,15 +112,15 @@ def compare_ring(target: np.ndarray, hole: np.ndarray, photo: np.ndarray) -> flo
     wanted = described[:, torch.from_numpy(ring)].T
     if rest.sum() < 100:
         return 0.0
-    own = nearest_distances(wanted, described[:, torch.from_numpy(rest)]).sum()
-    other = nearest_distances(wanted, describe_small(photo)[1].flatten(1)).sum()
+    own = nearest(wanted, described[:, torch.from_numpy(rest)])[0].sum()
+    other = nearest(wanted, describe_small(photo)[1].flatten(1))[0].sum()
     return float(other / own.clamp_min(1e-9))
 
 
 def describe_small(photo: np.ndarray) -> tuple[tuple[int, int], Tensor]:
     """Return a size with a height of 160 px, and the patches of `photo` there, `(27, h, w)`."""
     size = (max(1, round(photo.shape[1] * RING_SIDE / photo.shape[0])), RING_SIDE)
-    return size, describe(to_tensor(cv2.resize(photo, size, interpolation=cv2.INTER_AREA)))
+    return size, describe(to_tensor(cv2.resize(photo, size, interpolation=cv2.INTER_AREA)), CELLS)
 
 
 def set_ups(
