@@ -178,6 +178,7 @@ def test_structure_from_motion_finds_the_cameras(rendered) -> None:
     assert -10 * np.log10(np.square(error).mean()) > 26
 
 
+@pytest.mark.slow
 def test_walking_straight_ahead_gives_cameras_and_the_same_ones_twice(street) -> None:
     scene, truth, _ = street
     cameras = find_cameras(scene.target, scene.mask, scene.references)

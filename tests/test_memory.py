@@ -119,6 +119,7 @@ def test_several_processes_are_to_choose_for_themselves(
         launch_two(*flags, "--max_memory_gb", 8)
 
 
+@pytest.mark.slow
 def test_idle_models_off_the_device_change_no_result(
     scene_folder: Path, base_folder: Path, tmp_path: Path
 ) -> None:
