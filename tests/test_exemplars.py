@@ -256,6 +256,19 @@ def test_missing_completions_are_made_to_the_same_bytes(
     assert {path.name: path.read_bytes() for path in results.glob("*.png")} == before
 
 
+@pytest.mark.parametrize("content", ["", "null", "5", '{"digest"', '{"digest": 1}'])
+def test_a_damaged_record_of_cameras_is_made_anew(
+    content: str, completed: tuple[Path, Path]
+) -> None:
+    scene, results = completed
+    before = json.loads((results / "cameras.json").read_text())
+    (results / "cameras.json").write_text(content)
+    flags = ("--scene", scene, "--output_dir", results, "--num_images", 3)
+    infer_script.main(list(map(str, flags)))
+    after = json.loads((results / "cameras.json").read_text())
+    assert after["digest"] == before["digest"]
+
+
 def test_without_the_library_one_line_says_what_works(
     completed: tuple[Path, Path], tmp_path: Path, refuse: RunScript, monkeypatch: pytest.MonkeyPatch
 ) -> None:

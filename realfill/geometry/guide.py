@@ -14,6 +14,7 @@ import cv2
 import torch
 from PIL import Image, ImageChops, ImageFilter, ImageStat
 
+from realfill.errors import UserError
 from realfill.geometry.cameras import find_cameras
 from realfill.geometry.prefill import CONFIDENT, Prefill, empty_prefill, make_prefill
 from realfill.images.blend import composite
@@ -36,13 +37,9 @@ def cached_prefill(scene: Scene, folder: Path, device: torch.device) -> Prefill:
     """
     pictures, record_path = (folder / "prefill.png", folder / "confidence.png"), folder / RECORD
     digest = hashlib.sha256(f"{METHOD_VERSION} {versions()} {scene.digest()}".encode()).hexdigest()
-    record = json.loads(record_path.read_text("utf-8")) if record_path.exists() else {}
-    if record.get("digest") == digest:
-        if not record["filled"]:
-            return empty_prefill(scene, record["message"])
-        if all(path.exists() for path in pictures):
-            confidence = read_photo(pictures[1]).convert("L")
-            return Prefill(read_photo(pictures[0]), confidence, record["message"])
+    kept = read_prefill(scene, record_path, pictures, digest)
+    if kept is not None:
+        return kept
     print("geometry: finding the cameras")
     started = time.perf_counter()
     with one_thread():
@@ -62,6 +59,22 @@ def cached_prefill(scene: Scene, folder: Path, device: torch.device) -> Prefill:
     said["seconds"] = {stage: round(value, 2) for stage, value in seconds.items()}
     write_json(record_path, said | {"method": cameras.method, "views": views})
     return prefill
+
+
+def read_prefill(
+    scene: Scene, record_path: Path, pictures: tuple[Path, Path], digest: str
+) -> Prefill | None:
+    """Return the prefill that an earlier run left, or None if it is another's or damaged."""
+    try:
+        record = json.loads(record_path.read_text("utf-8"))
+        if record["digest"] != digest:
+            return None
+        if not record["filled"]:
+            return empty_prefill(scene, record["message"])
+        confidence = read_photo(pictures[1]).convert("L")
+        return Prefill(read_photo(pictures[0]), confidence, record["message"])
+    except (OSError, ValueError, LookupError, TypeError, UserError):
+        return None  # it is made anew
 
 
 @contextmanager
