@@ -1,6 +1,7 @@
 """Completing with pieces of the references: from the parts to infer.py as a user runs it."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from realfill.images.blend import feather, shrink_mask
 from realfill.images.seams import LARGEST_STEP, correction, join
 from realfill.provenance import GEOMETRY, SAMPLED, TARGET, describe, trace
 from realfill.scene import Scene, load_scene
-from tests.conftest import RunScript, draw_photo, write_scene
+from tests.conftest import RunScript, draw_photo, launch_two, write_scene
 from tests.test_geometry import draw_texture
 
 
@@ -312,3 +313,16 @@ def test_flags_that_make_no_sense_are_refused(
     output = tmp_path / "results"
     refuse("infer.py", "--scene", completed[0], "--output_dir", output, *flags)
     assert not output.exists()
+
+
+@pytest.mark.slow
+def test_several_processes_go_on_with_what_is_there(
+    completed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    scene, results = completed
+    output = Path(shutil.copytree(results, tmp_path / "results"))
+    (output / "1.png").unlink()
+    launch_two("infer.py", "--scene", scene, "--output_dir", output, "--num_images", 3)
+    for index in range(3):
+        name = f"{index}.png"
+        assert (output / name).read_bytes() == (results / name).read_bytes()

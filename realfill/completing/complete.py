@@ -8,7 +8,7 @@ from typing import Any
 from accelerate import PartialState
 
 from realfill.completing.job import Completion, Filler, Job, Rest
-from realfill.completing.present import choose_best, finish
+from realfill.completing.present import present
 from realfill.geometry.guide import cached_prefill, guide
 from realfill.lock import one_writer
 from realfill.record import RECORD_FILE, library_versions, read_record
@@ -36,9 +36,7 @@ def complete_scene(job: Job, prepare: Callable[[], Filler], state: PartialState)
         with overwriting(folder, job.overwrite, state) as stage:
             rest, record = fill_missing(replace(job, output_dir=stage), filler, files, state)
         state.wait_for_everyone()
-        best = choose_best(job, record, state)
-        if state.is_main_process:
-            finish(job, filler, rest, record, best)
+        present(job, filler, rest, record, state)
 
 
 def fill_missing(

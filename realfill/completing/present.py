@@ -25,42 +25,60 @@ from realfill.sheets.contact import make_contact_sheet
 from realfill.storage import appears_whole, write_image, write_json
 
 
-def choose_best(job: Job, record: dict[str, Any], state: PartialState) -> str | None:
-    """Rank the completions, copy the best to best.png, and return its label; None if unranked."""
+def present(
+    job: Job, filler: Filler, rest: Rest, record: dict[str, Any], state: PartialState
+) -> None:
+    """Rank the completions, draw what there is to look at, and say where it is.
+
+    All processes of a launch match photos if a matcher ranks; the first one does the rest.
+    """
     folder = job.output_dir
-    if job.matcher:
-        ranked = rank_folder(
-            [folder / f"{index}.png" for index in range(job.num_images)],
-            job.scene.references,
-            job.scene.mask,
-            choose_matcher(job.matcher),
-            reference_folder=job.scene_folder / "ref",
-        )
-        best = ranked[0].stem
-    elif record["completions"]:
-        best = rank_by_judge(job, record)
-    else:
-        return None
-    if state.is_main_process:
+    best = rank_by_matches(job) if job.matcher else None
+    if not state.is_main_process:
+        return
+    completions = read_completions(folder, job.num_images)
+    if best is None and filler.origin is None:
+        best = rank_by_consensus(job, completions, record)
+    if best is not None:
         with appears_whole(folder / BEST_FILE) as temporary:
             shutil.copyfile(folder / f"{best}.png", temporary)
         print(f"best: {best}.png, copied to {folder / BEST_FILE}")
-    return best
+    shares = show_provenance(job, filler, rest, record, best)
+    for names in identical_completions(folder, job.num_images):
+        print(f"identical: {', '.join(names)}")
+    with Image.open(folder / PROVENANCE_FILE) as drawn:
+        sheet = make_contact_sheet(
+            job.scene, completions, job.truth, best, rest.prefill, (describe(shares), drawn)
+        )
+    write_image(folder / "contact_sheet.png", sheet)
+    print(f"the hole is {describe(shares)}")
+    print(f"wrote {len(completions)} completions; look at {folder / 'contact_sheet.png'}")
 
 
-def rank_by_judge(job: Job, record: dict[str, Any]) -> str:
+def rank_by_matches(job: Job) -> str:
+    """Rank the completions by their correspondences and return the best one's label."""
+    ranked = rank_folder(
+        [job.output_dir / f"{index}.png" for index in range(job.num_images)],
+        job.scene.references,
+        job.scene.mask,
+        choose_matcher(job.matcher),
+        reference_folder=job.scene_folder / "ref",
+    )
+    return ranked[0].stem
+
+
+def rank_by_consensus(job: Job, completions: dict[str, Image.Image], record: dict[str, Any]) -> str:
     """Write the ranking file of completions from exemplars and return the best one's label.
 
     Each is the least strange of its set-ups already; what most of them agree on is the best.
     """
     folder = job.output_dir.resolve()
-    images = read_completions(job.output_dir, job.num_images)
-    size = next(iter(images.values())).size
+    size = next(iter(completions.values())).size
     hole = np.asarray(shrink_mask(job.scene.mask, size)) > 0
-    near = consensus([np.asarray(image) for image in images.values()], hole)
-    nearness = dict(zip(images, near, strict=True))
-    strangeness = {label: record["completions"][label]["strangeness"] for label in images}
-    order = sorted(images, key=lambda label: (-nearness[label], strangeness[label]))
+    near = consensus([np.asarray(image) for image in completions.values()], hole)
+    nearness = dict(zip(completions, near, strict=True))
+    strangeness = {label: record["completions"][label]["strangeness"] for label in completions}
+    order = sorted(completions, key=lambda label: (-nearness[label], strangeness[label]))
     metadata = {
         "source_directory": str(folder),
         "num_candidates_ranked": len(order),
@@ -82,27 +100,20 @@ def rank_by_judge(job: Job, record: dict[str, Any]) -> str:
     return order[0]
 
 
-def finish(job: Job, filler: Filler, rest: Rest, record: dict[str, Any], best: str | None) -> None:
-    """Write provenance.png and the contact sheet, and say what there is to look at."""
-    folder = job.output_dir
-    completions = read_completions(folder, job.num_images)
+def show_provenance(
+    job: Job, filler: Filler, rest: Rest, record: dict[str, Any], best: str | None
+) -> dict[str, float]:
+    """Write provenance.png, of the best completion if they differ; return its shares."""
+    path = job.output_dir / PROVENANCE_FILE
     if filler.origin is None:
         shares = record["completions"][best]["provenance"]
-        with appears_whole(folder / PROVENANCE_FILE) as temporary:
-            shutil.copyfile(folder / PROVENANCE_FOLDER / f"{best}.png", temporary)
+        with appears_whole(path) as temporary:
+            shutil.copyfile(job.output_dir / PROVENANCE_FOLDER / f"{best}.png", temporary)
     else:
         hole, left = (np.asarray(mask) > 127 for mask in (job.scene.mask, rest.scene.mask))
         provenance = trace(hole, left, filler.origin)
         shares = provenance.shares()
-        write_image(folder / PROVENANCE_FILE, provenance.draw())
+        write_image(path, provenance.draw())
     record["provenance"] = shares
-    write_json(folder / RECORD_FILE, record)
-    for names in identical_completions(folder, job.num_images):
-        print(f"identical: {', '.join(names)}")
-    with Image.open(folder / PROVENANCE_FILE) as drawn:
-        sheet = make_contact_sheet(
-            job.scene, completions, job.truth, best, rest.prefill, (describe(shares), drawn)
-        )
-    write_image(folder / "contact_sheet.png", sheet)
-    print(f"the hole is {describe(shares)}")
-    print(f"wrote {len(completions)} completions; look at {folder / 'contact_sheet.png'}")
+    write_json(job.output_dir / RECORD_FILE, record)
+    return shares
