@@ -3,10 +3,10 @@
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
 from realfill.exemplars.panels import Panel, draw
 from realfill.geometry.colours import fit_tone
+from realfill.images.tensors import to_tensor
 
 FEWEST = 12
 """Matches that must agree before a similarity is believed; twice as many for a homography."""
@@ -59,7 +59,7 @@ def scaled_panel(
     photo: np.ndarray,
     tone: np.ndarray | None,
     target_size: tuple[int, int],
-    scale: float = 1.0,
+    scale: float,
 ) -> Panel:
     """Return the photo as it is, `scale` times as high as the target."""
     step = photo.shape[0] / (target_size[1] * scale)
@@ -106,8 +106,3 @@ def find_tone(
     small = cv2.resize(target, size, interpolation=cv2.INTER_AREA)
     both = torch.from_numpy(known & inside)
     return fit_tone(to_tensor(warped), to_tensor(small), both).numpy()
-
-
-def to_tensor(pixels: np.ndarray) -> Tensor:
-    """Return uint8 `(H, W, 3)` as `(3, H, W)` in [0, 1]."""
-    return torch.tensor(pixels).permute(2, 0, 1).float() / 255

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import torch
 
-from realfill.exemplars.alignment import to_tensor
 from realfill.exemplars.patches import CELL, describe, nearest
+from realfill.images.tensors import to_tensor
 
 HEIGHT = 96
 """Pixels: the height of the photo at which completions are judged."""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from realfill.geometry.colours import apply_tone
+from realfill.images.tensors import to_pixels, to_tensor
 
 SEPARATOR = 2
 """Pixels between panels on the canvas."""
@@ -39,9 +40,7 @@ class Panel:
         """Return pixels of the photo, uint8 `(N, M, 3)`, in the target's tone."""
         if self.tone is None or not pixels.size:
             return pixels
-        colours = torch.tensor(pixels).permute(2, 0, 1).float() / 255
-        toned = apply_tone(colours, torch.from_numpy(self.tone))
-        return (toned * 255).round().byte().permute(1, 2, 0).numpy()
+        return to_pixels(apply_tone(to_tensor(pixels), torch.from_numpy(self.tone)))
 
 
 @dataclass(frozen=True)

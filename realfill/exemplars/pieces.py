@@ -16,6 +16,7 @@ from torch import Tensor
 from realfill.exemplars.panels import Canvas
 from realfill.exemplars.patches import describe, nearest
 from realfill.images.seams import box_around
+from realfill.images.tensors import to_tensor
 
 CELLS = 3
 """Squares that describe a patch, each way; see `describe`."""
@@ -46,8 +47,8 @@ class Pieces:
 def cut_pieces(canvas: Canvas, hole: np.ndarray, layout: np.ndarray) -> Pieces:
     """Return the pieces of the canvas that make up `layout`; see `make_layout`."""
     height, width = hole.shape
-    pixels = torch.tensor(canvas.pixels).permute(2, 0, 1).float() / 255
-    pixels[:, :height, :width] = torch.tensor(layout).permute(2, 0, 1).float() / 255
+    pixels = to_tensor(canvas.pixels)
+    pixels[:, :height, :width] = to_tensor(layout)
     usable = canvas.usable.copy()
     usable[:height, :width] &= ~hole
     offsets = common_offsets(pixels, usable, hole)

@@ -13,12 +13,12 @@ from realfill.exemplars.alignment import (
     find_tone,
     find_transforms,
     scaled_panel,
-    to_tensor,
 )
 from realfill.exemplars.panels import Panel
 from realfill.exemplars.patches import describe, nearest
 from realfill.geometry.features import match_with_target
 from realfill.images.seams import box_around
+from realfill.images.tensors import to_tensor
 from realfill.provenance import GEOMETRY, TARGET
 from realfill.scene import Scene
 

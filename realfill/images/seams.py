@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from realfill.images.blend import composite, resize
+from realfill.images.tensors import to_tensor
 
 LARGEST_STEP = 0.12
 """The largest step in colour, of 1, that is taken out of a seam; what is beyond it is an edge."""
@@ -65,7 +66,7 @@ def box_around(region: np.ndarray, margin: int) -> tuple[slice, slice]:
 
 def correction(pixels: np.ndarray, pieces: np.ndarray) -> np.ndarray:
     """Return what to add to uint8 `(H, W, 3)` pixels, float32: zero where `pieces` is 0."""
-    values = torch.tensor(pixels).permute(2, 0, 1).float() / 255
+    values = to_tensor(pixels)
     labels = torch.from_numpy(pieces)
     down, across = values.diff(dim=1), values.diff(dim=2)
     limit = LARGEST_STEP
