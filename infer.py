@@ -14,12 +14,7 @@ from PIL import Image
 
 from realfill.command_line import LARGEST_SEED, make_parser, quiet_libraries, real, run, whole
 from realfill.errors import UserError
-from realfill.scene import (
-    Scene,
-    load_scene,
-    load_target,
-    load_truth,
-)
+from realfill.scene import Scene, load_scene, load_target, load_truth
 from realfill.settings import DEFAULT_STEPS, FILLS, GEOMETRY_MODES, MATCHERS, PROMPT
 
 if TYPE_CHECKING:

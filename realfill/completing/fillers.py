@@ -12,7 +12,6 @@ from realfill.errors import UserError
 from realfill.exemplars.fill import Filling, complete_from_exemplars
 from realfill.exemplars.panels import Panel
 from realfill.exemplars.sources import doubtful_panel
-from realfill.geometry.prefill import Prefill
 from realfill.images.blend import composite
 from realfill.provenance import INTERPOLATED, trace
 from realfill.record import library_versions
@@ -46,7 +45,7 @@ def from_exemplars(rest: Rest, indices: Sequence[int], seed: int) -> Iterator[tu
 
 def doubtful_part(rest: Rest) -> Panel | None:
     """Return what geometry shows of the rest without being sure, if that is anything."""
-    prefill: Prefill | None = rest.prefill
+    prefill = rest.prefill
     if prefill is None:
         return None
     seen = (np.asarray(prefill.confidence) > 0) & (np.asarray(rest.scene.mask) > 127)

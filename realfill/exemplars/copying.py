@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from realfill.exemplars.panels import Canvas, Panel, shrink
+from realfill.exemplars.panels import Canvas, shrink
 from realfill.exemplars.pieces import Pieces
 
 EDGE = 3
@@ -46,8 +46,8 @@ def copy_pieces(
 def place(canvas: Canvas, index: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the corner of a panel on the canvas, and its own pixels to one of the canvas."""
     left, top, width, height = canvas.boxes[index]
-    panel: Panel = canvas.panels[index]
-    return np.array([left, top]), np.array([panel.size[0] / width, panel.size[1] / height])
+    own_width, own_height = canvas.panels[index].size
+    return np.array([left, top]), np.array([own_width / width, own_height / height])
 
 
 def grow(labels: np.ndarray) -> np.ndarray:

@@ -51,8 +51,8 @@ class Source:
     """What brings it to the target's tone, if that could be fitted; see `find_tone`."""
     transforms: dict[str, np.ndarray]
     """From the target, `(3, 3)`, by kind; see `find_transforms`."""
-    strangeness: float
-    """Distance of the ring to its likest patches, over their distance to the rest of the target."""
+    ring_distance: float
+    """Of the ring around the hole to its patches, over that to the target's; see `compare_ring`."""
 
     def panel(self, kind: str, target_size: tuple[int, int], scale: float) -> Panel:
         """Return the panel of this reference, brought near by the transform `kind` if it has one.
@@ -88,12 +88,12 @@ def find_sources(scene: Scene) -> list[Source]:
     for name, reference, points in zip(scene.references, references, matches, strict=True):
         photo = np.asarray(reference)
         transforms = find_transforms(*points, scene.target.size)
-        strangeness = compare_ring(target, hole, photo)
-        if transforms or strangeness < EXPLAINS:
+        distance = compare_ring(target, hole, photo)
+        if transforms or distance < EXPLAINS:
             kind = next((kind for kind in ("homography", "similarity") if kind in transforms), None)
             tone = find_tone(photo, transforms[kind], target, hole) if kind else None
-            sources.append(Source(name, photo, tone, transforms, strangeness))
-    return sorted(sources, key=lambda source: source.strangeness)
+            sources.append(Source(name, photo, tone, transforms, distance))
+    return sorted(sources, key=lambda source: source.ring_distance)
 
 
 def compare_ring(target: np.ndarray, hole: np.ndarray, photo: np.ndarray) -> float:
