@@ -58,7 +58,9 @@ def complete_from_exemplars(
         yield from ((i, Filling(scene.target, [], nothing, "none", 0.0)) for i in indices)
         return
     sources = find_sources(scene)
-    fill = partial(fill_once, scene, sources, doubtful, seed)
+    whole = [source.panel("as they are", scene.target.size, 1.0) for source in sources]
+    photos = [draw(panel, HEIGHT / scene.target.height)[0] for panel in whole]
+    fill = partial(fill_once, scene, sources, photos, doubtful, seed)
     workers = min(MOST_AT_ONCE, os.cpu_count() or 1, max(1, len(indices)))
     one_thread = partial(torch.set_num_threads, 1)
     with ThreadPoolExecutor(workers, initializer=one_thread) as executor:
@@ -66,11 +68,17 @@ def complete_from_exemplars(
 
 
 def fill_once(
-    scene: Scene, sources: list[Source], doubtful: Panel | None, seed: int, index: int
+    scene: Scene,
+    sources: list[Source],
+    photos: list[np.ndarray],
+    doubtful: Panel | None,
+    seed: int,
+    index: int,
 ) -> Filling:
-    """Return the completion of this index: the least strange layout of its set-ups."""
-    photos = [source.panel("as they are", scene.target.size, 1.0) for source in sources]
-    photos = [draw(panel, HEIGHT / scene.target.height)[0] for panel in photos]
+    """Return the completion of this index: the least strange layout of its set-ups.
+
+    `photos` are the sources as they are, small, for the judge.
+    """
     tried = [
         (set_up, *lay_out_and_judge(scene, set_up, photos, seed + index))
         for set_up in set_ups(scene, sources, doubtful, index)
