@@ -45,7 +45,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Canvas:
-    """Panels side by side at `scale` times their size; the target is at the corner (0, 0)."""
+    """Panels side by side, all at one scale; the target is at the corner (0, 0)."""
 
     pixels: np.ndarray
     """uint8 `(H, W, 3)`; black where there is nothing."""
@@ -54,7 +54,6 @@ class Canvas:
     panels: list[Panel]
     boxes: list[tuple[int, int, int, int]]
     """Left, top, width and height of each panel on the canvas."""
-    scale: float
 
 
 def lay_out(panels: list[Panel], megapixels: float) -> Canvas:
@@ -81,7 +80,7 @@ def lay_out(panels: list[Panel], megapixels: float) -> Canvas:
             boxes.append((left, top, width, height))
             left += width + SEPARATOR
         top += row_height
-    return Canvas(canvas, usable, panels, boxes, scale)
+    return Canvas(canvas, usable, panels, boxes)
 
 
 def draw(panel: Panel, scale: float) -> tuple[np.ndarray, np.ndarray]:
