@@ -34,6 +34,7 @@ from realfill.training.runs import (
     is_merged,
     require_same,
 )
+from realfill.training.state import restore_training, training_state, training_tensors
 from realfill.training.validation import validate
 
 
@@ -123,7 +124,7 @@ def train(accelerator: Accelerator, scene: Scene, arguments: Namespace) -> None:
     if checkpoint:
         state, tensors = load_checkpoint(checkpoint)
         require_same(record, read_record(checkpoint), checkpoint)
-        loop.restore_training(accelerator, run_state, state, tensors)
+        restore_training(accelerator, run_state, state, tensors)
     fit(accelerator, pipeline, run_state, scene, settings, arguments, record)
     if accelerator.is_main_process:
         write_results(output_dir, pipeline, record)
@@ -219,8 +220,8 @@ def fit(
             save_checkpoint(
                 output_dir,
                 step,
-                loop.training_tensors(accelerator, run_state),
-                loop.training_state(accelerator, run_state),
+                training_tensors(accelerator, run_state),
+                training_state(accelerator, run_state),
                 lambda folder: write_results(folder, pipeline, record | {"steps": step}),
                 arguments.checkpoints_total_limit,
             )

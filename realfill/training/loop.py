@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,12 +19,6 @@ from realfill.model.lora import trainable
 from realfill.placement import upload
 from realfill.seeds import derive_seed
 from realfill.settings import PROMPT, TrainingSettings
-from realfill.training.checkpoints import (
-    optimizer_tensors,
-    restore_optimizer,
-    with_prefix,
-    without_prefix,
-)
 from realfill.training.crops import TrainingPhotos
 from realfill.training.latent_pool import DrawPool, EncodedDraws
 
@@ -236,41 +229,3 @@ def embed(training: Training) -> Tensor:
     if training.frozen_embeddings is not None:
         return training.frozen_embeddings
     return training.text_encoder(training.tokens)[0]
-
-
-def training_tensors(accelerator: Accelerator, training: Training) -> dict[str, Tensor]:
-    """Return the parameters that train and the optimizer's state, for a checkpoint."""
-    unet = trainable(accelerator.unwrap_model(training.unet))
-    text_encoder = trainable(accelerator.unwrap_model(training.text_encoder))
-    tensors = with_prefix("unet", unet) | with_prefix("text_encoder", text_encoder)
-    if not all(tensor.isfinite().all() for tensor in tensors.values()):
-        raise UserError(f"the weights are no longer finite at step {training.step}: stopped")
-    return tensors | with_prefix("optimizer", optimizer_tensors(training.optimizer))
-
-
-def training_state(accelerator: Accelerator, training: Training) -> dict[str, Any]:
-    """Return the schedule and the loss scaling, for a checkpoint's JSON."""
-    scaler = accelerator.scaler.state_dict() if accelerator.scaler else None
-    return {"lr_scheduler": training.lr_scheduler.state_dict(), "scaler": scaler}
-
-
-def restore_training(
-    accelerator: Accelerator,
-    training: Training,
-    state: dict[str, Any],
-    tensors: dict[str, Tensor],
-) -> None:
-    """Bring `training` to where a checkpoint was written."""
-    for name, model in (("unet", training.unet), ("text_encoder", training.text_encoder)):
-        saved = without_prefix(name, tensors)
-        with torch.no_grad():
-            for parameter_name, parameter in trainable(accelerator.unwrap_model(model)).items():
-                parameter.copy_(saved[parameter_name])
-    restore_optimizer(training.optimizer, without_prefix("optimizer", tensors))
-    training.lr_scheduler.load_state_dict(state["lr_scheduler"])
-    rates = training.lr_scheduler.get_last_lr()
-    for group, rate in zip(training.optimizer.param_groups, rates, strict=True):
-        group["lr"] = rate
-    if accelerator.scaler and state["scaler"]:
-        accelerator.scaler.load_state_dict(state["scaler"])
-    training.step = state["step"]
