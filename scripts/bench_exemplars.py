@@ -1,4 +1,4 @@
-"""Score completions from exemplars on scenes with a truth, beside other ways to fill the hole.
+"""Score completions from exemplars on scenes with a truth, and other ways to fill the hole.
 
 python -m scripts.bench_exemplars --scenes data/yard data/graf --work_dir work/bench-exemplars
 

@@ -30,7 +30,7 @@ def make_contact_sheet(
     """Draw the references, the target with its hole, the truth, and the labelled completions.
 
     The completion `best` is framed. With a prefill, what the references show of the hole and how
-    sure that is stand beside them; with a provenance, in words and drawn, where the best one's
+    sure that is stand next to them; with a provenance, in words and drawn, where the best one's
     pixels come from. Returns an RGB picture of at most 1600 x 1000 pixels.
     """
     width, height = SHEET
