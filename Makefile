@@ -12,7 +12,7 @@ BIN := .venv/bin
 endif
 LAUNCH := $(BIN)/accelerate launch --num_processes=1 --num_machines=1 --mixed_precision=no \
 	--dynamo_backend=no
-COMPLETE = $(BIN)/python infer.py --num_images 4 --seed 0
+COMPLETE = $(BIN)/python infer.py --seed 0
 SAMPLE = $(LAUNCH) infer.py --model_path demo/$(SCENE)/model --scene data/$(SCENE) --seed 0 \
 	--num_inference_steps 8
 .DEFAULT_GOAL := demo
