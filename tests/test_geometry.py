@@ -8,11 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
+from realfill.completing.fillers import doubtful_part
+from realfill.completing.job import Rest
+from realfill.geometry.calibration import WANTED, limit, share_right
 from realfill.geometry.cameras import find_cameras
 from realfill.geometry.colours import apply_tone, fit_tone, spread
 from realfill.geometry.guide import cached_prefill, guide
 from realfill.geometry.plane_sweep import sweep
-from realfill.geometry.prefill import Prefill, make_prefill
+from realfill.geometry.prefill import CONFIDENT, Prefill, make_prefill
 from realfill.geometry.views import Cameras, Intrinsics, View
 from realfill.scene import Scene, load_scene, load_truth
 from tests.conftest import ROOT, RunScript
@@ -162,6 +165,33 @@ def test_the_prefill_is_true_and_its_confidence_ranks_its_errors(rendered) -> No
     assert 0.5 + spread_of_ranks / len(ranks) > 0.8, "area under the ROC curve"
     outside = np.asarray(prefill.image)[~hole] == np.asarray(scene.target)[~hole]
     assert outside.all()
+
+
+def test_the_share_of_right_pixels_is_learned_from_where_the_truth_is_known() -> None:
+    random = np.random.default_rng(0)
+    clues = torch.from_numpy(random.normal(size=(2, 200, 200))).float() * 0.1 + 0.3
+    truth = torch.sigmoid((0.3 - clues[0]) * 20 + 1)  # the second clue says nothing
+    error = torch.where(torch.from_numpy(random.uniform(size=truth.shape)) < truth, 0.05, 0.2)
+    band = torch.zeros(truth.shape, dtype=torch.bool)
+    band[:100] = True
+    share = share_right(clues, error, band)
+    assert (share - truth).abs().mean() < 0.03
+    called_right = error[100:][share[100:] > WANTED] < 0.1
+    assert called_right.numel() > 100 and called_right.float().mean() > WANTED
+
+
+def test_confidence_is_bounded_by_the_share_of_right_pixels() -> None:
+    bounds = limit(torch.tensor([1.0, WANTED, 0.0]), CONFIDENT)
+    assert torch.allclose(bounds, torch.tensor([1.0, CONFIDENT, 0.0]))
+
+
+def test_what_geometry_doubts_whole_is_no_exemplar(rendered) -> None:
+    scene, *_ = rendered
+    hole = np.asarray(scene.mask)
+    for least, is_offered in ((round(255 * CONFIDENT) - 1, False), (255, True)):
+        confidence = Image.fromarray(np.where(hole > 127, least, 0).astype(np.uint8))
+        prefill = Prefill(scene.references["left"], confidence, "")
+        assert (doubtful_part(Rest(scene, 1.0, prefill)) is not None) == is_offered
 
 
 def test_structure_from_motion_finds_the_cameras(rendered) -> None:

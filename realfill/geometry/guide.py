@@ -23,7 +23,7 @@ from realfill.scene import Scene
 from realfill.storage import write_image, write_json
 
 RECORD = "cameras.json"
-METHOD_VERSION = 3
+METHOD_VERSION = 4
 """To be raised when the same photos would give another prefill, so that none is reused."""
 SMALLEST_DETAIL = 96
 """The short side over the width in pixels of what is too narrow to be worth a join."""

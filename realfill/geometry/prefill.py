@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from realfill.geometry.calibration import evidence, expected_error, limit, share_right
 from realfill.geometry.colours import spread
 from realfill.geometry.rendering import (
     Stage,
@@ -32,7 +33,10 @@ from realfill.geometry.votes import pixel_grid
 from realfill.scene import Scene
 
 CONFIDENT = 0.4
-"""Confidence from which a pixel counts as known: its error is 60% of interpolation's or less."""
+"""Confidence from which a pixel counts as known.
+
+Its error is 60% of interpolation's or less, and 80% of the pixels like it in the band are right.
+"""
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,16 @@ def make_prefill(scene: Scene, cameras: Cameras, device: torch.device) -> Prefil
     tested = stage.band & seen
     if not tested.any():
         return empty_prefill(scene, "off: no reference shows the surroundings of the hole")
-    error = window_error(correct(picture, target, outside), target, tested)
+    predicted = correct(picture, target, outside)
+    error = window_error(predicted, target, tested)
     rival = window_error(stage.continued, target, tested)[tested].mean()
     figures = f"error around the hole {error[tested].mean():.3f}, by interpolation {rival:.3f}"
     if error[tested].mean() >= rival:
         return empty_prefill(scene, f"off: the references predict too little ({figures})")
-    expected = calibrate(doubts(disagreement, cost), error, tested)
-    confidence = (1 - expected / rival).clamp(0, 1)
+    clues = evidence(disagreement, cost)
+    confidence = (1 - expected_error(clues, error, tested) / rival).clamp(0, 1)
+    share = share_right(clues, (predicted - target).abs().mean(0), tested)
+    confidence = torch.minimum(confidence, limit(share, CONFIDENT))
     if cameras.have_parallax:
         # A depth that one reference alone cannot vote for is a guess from the hole's edge.
         near = (1 - distance_to(~hole) / stage.width).clamp_min(0)
@@ -86,26 +93,6 @@ def make_prefill(scene: Scene, cameras: Cameras, device: torch.device) -> Prefil
 def empty_prefill(scene: Scene, message: str) -> Prefill:
     """Return a prefill that fills nothing."""
     return Prefill(scene.target, Image.new("L", scene.target.size), message)
-
-
-def doubts(disagreement: Tensor, cost: Tensor) -> Tensor:
-    """Return a number that grows with the error to expect, `(H, W)`.
-
-    The references' disagreement in colour, and what the depth's vote cost; where one reference
-    looks alone, or nobody voted, a middling figure stands for either.
-    """
-    return disagreement.nan_to_num(0.05) + 0.1 * cost.nan_to_num(0.25)
-
-
-def calibrate(doubt: Tensor, error: Tensor, region: Tensor) -> Tensor:
-    """Return the error to expect at each pixel's doubt, `(H, W)`.
-
-    A line that rises with the doubt, by least squares over `region`, where the error is known.
-    """
-    doubts, errors = doubt[region], error[region]
-    spread_out = doubts - doubts.mean()
-    slope = (spread_out * errors).sum() / spread_out.square().sum().clamp_min(1e-6)
-    return (errors.mean() + slope.clamp_min(0) * (doubt - doubts.mean())).clamp_min(0)
 
 
 def finish(

@@ -1,0 +1,68 @@
+"""How far to trust each pixel of a prefill, learned from the withheld band of the same scene."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+RIGHT = 0.1
+"""Mean absolute colour error, of 1, under which a pixel counts as right."""
+WANTED = 0.8
+"""Share of right pixels at which they are called known."""
+MOST_SAMPLES = 2000
+"""Neighbouring pixels err alike: more of them than this do not make a fit surer."""
+PRIOR = 5.0
+"""Holds the logistic fit near the share of right pixels in the band, in samples."""
+
+
+def evidence(disagreement: Tensor, cost: Tensor) -> Tensor:
+    """Return `(2, H, W)`: the references' disagreement in colour and what the depth's vote cost.
+
+    Where one reference looks alone, or nobody voted, a middling figure stands for either.
+    """
+    return torch.stack([disagreement.nan_to_num(0.05), cost.nan_to_num(0.25)])
+
+
+def expected_error(clues: Tensor, error: Tensor, region: Tensor) -> Tensor:
+    """Return the error to expect at each pixel, `(H, W)`.
+
+    A line that rises with the doubt, by least squares over `region`, where the error is known.
+    """
+    doubt = clues[0] + 0.1 * clues[1]
+    doubts, errors = doubt[region], error[region]
+    spread_out = doubts - doubts.mean()
+    slope = (spread_out * errors).sum() / spread_out.square().sum().clamp_min(1e-6)
+    return (errors.mean() + slope.clamp_min(0) * (doubt - doubts.mean())).clamp_min(0)
+
+
+def share_right(clues: Tensor, error: Tensor, region: Tensor) -> Tensor:
+    """Return the share of pixels like each, `(H, W)` in [0, 1], whose error is under `RIGHT`.
+
+    Logistic regression on the clues `(C, H, W)` over `region`, with a prior on the slopes.
+    """
+    known = clues[:, region].double()
+    middle, scale = known.mean(1, keepdim=True), known.std(1, correction=0, keepdim=True) + 1e-6
+    inputs, right = ((known - middle) / scale).T, (error[region] < RIGHT).double()
+    samples = min(MOST_SAMPLES, len(right))
+    start = torch.logit(right.mean().clamp(0.01, 0.99))
+    base, slopes = start.clone().requires_grad_(), torch.zeros_like(middle[:, 0]).requires_grad_()
+    optimizer = torch.optim.LBFGS([base, slopes], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        misfit = F.binary_cross_entropy_with_logits(inputs @ slopes + base, right)
+        total = misfit + PRIOR / samples * (slopes.square().sum() + (base - start).square()) / 2
+        total.backward()
+        return total
+
+    optimizer.step(loss)
+    terms = (clues.flatten(1) - middle) / scale
+    with torch.no_grad():
+        return torch.sigmoid(slopes @ terms + base).float().reshape(region.shape)
+
+
+def limit(share: Tensor, known: float) -> Tensor:
+    """Return the highest confidence that a share of right pixels allows, in [0, 1].
+
+    It rises straight to 1 and is `known` at a share of `WANTED`.
+    """
+    return (1 - (1 - share) * (1 - known) / (1 - WANTED)).clamp(0, 1)
