@@ -23,7 +23,7 @@ from realfill.record import RANKING_FILE, refuse_scene
 from realfill.scene import Scene, load_scene, load_truth
 from realfill.settings import MATCHERS
 from realfill.sheets.contact import make_rounds_sheet
-from realfill.storage import appears_whole, clear_partial_writes, file_hash, write_image
+from realfill.storage import appears_whole, clear_partial_writes, contents, write_image
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -130,12 +130,6 @@ def grow_scene(scene: Path, ranked: list[Path], grown: Path, target_count: int) 
                 )
             shutil.rmtree(grown)  # the same, which takes its place
     print(f"{grown}: the scene with {len(added)} completions added to its references")
-
-
-def contents(folder: Path) -> dict[str, str]:
-    """Return the hashes of the files in `folder` by their paths in it."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {path.relative_to(folder).as_posix(): file_hash(path) for path in files}
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import warnings
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -37,9 +38,12 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", module="huggingface_hub")
 
 
-def make_parser(description: str) -> ArgumentParser:
-    """Return a parser whose complaint is one line; `@FILE` stands for the flags in FILE."""
-    parser = ArgumentParser(description=description, fromfile_prefix_chars="@")
+def make_parser(description: str, **options: Any) -> ArgumentParser:
+    """Return a parser whose complaint is one line; `@FILE` stands for the flags in FILE.
+
+    `options` are further ones of `ArgumentParser`, as a subcommand's parser has them.
+    """
+    parser = ArgumentParser(description=description, fromfile_prefix_chars="@", **options)
     parser.error = lambda message: stop(f"{message} (--help lists the flags)")  # type: ignore
     return parser
 

@@ -57,17 +57,25 @@ def load_references(folder: Path) -> dict[str, Image.Image]:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; put one or more photos of the scene there")
-    references, passed_over = {}, []
-    for path in list_folder(folder):
-        if path.name.startswith(".") or not path.is_file() or not is_image(path):
-            passed_over.append(path.name)
-        else:
-            references[path.name] = read_photo(path)
-    if passed_over and is_main_process():
-        print(f"{folder}: passed over, not images: {', '.join(passed_over)}", file=sys.stderr)
+    references = {path.name: read_photo(path) for path in list_images(folder)}
     if not references:
         raise UserError(f"{folder}: no photos in it; put one or more photos of the scene there")
     return references
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Return the image files in `folder`, sorted; what else is there is named on a line.
+
+    Hidden files are passed over, too. Raises `UserError` if the folder cannot be read.
+    """
+    images, passed_over = [], []
+    for path in list_folder(folder):
+        hidden = path.name.startswith(".")
+        (passed_over if hidden or not path.is_file() or not is_image(path) else images).append(path)
+    if passed_over and is_main_process():
+        names = ", ".join(path.name for path in passed_over)
+        print(f"{folder}: passed over, not images: {names}", file=sys.stderr)
+    return images
 
 
 def list_folder(folder: Path) -> list[Path]:

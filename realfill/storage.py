@@ -146,3 +146,9 @@ def file_hash(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Return the hashes of the files in `folder` by their paths in it."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): file_hash(path) for path in files}

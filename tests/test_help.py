@@ -12,7 +12,7 @@ IMPORTED = "import sys, runpy\ntry: runpy.run_path(sys.argv.pop(1), run_name='__
 IMPORTED += "finally: print(*sys.modules, file=sys.stderr)"
 
 
-@pytest.mark.parametrize("script", ["train_realfill.py", "infer.py", "refill.py"])
+@pytest.mark.parametrize("script", ["train_realfill.py", "infer.py", "refill.py", "make_scenes.py"])
 def test_help_imports_neither_torch_nor_diffusers(script: str) -> None:
     command = [sys.executable, "-c", IMPORTED, script, "--help"]
     asked = subprocess.run(

@@ -15,6 +15,7 @@ ROOMS = (
     "geometry",
     "model",
     "matching",
+    "datasets",
     "images",
 )
 """From the top down; the modules beside them are below all rooms, but for `ABOVE_IMAGES`."""

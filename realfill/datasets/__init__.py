@@ -1,0 +1,1 @@
+"""Making scene folders from what is published and from photos of one's own."""
