@@ -7,6 +7,7 @@ import pytest
 from tests.conftest import ROOT, RunScript
 
 SCRIPTS = ("train_realfill.py", "infer.py", "loftr_ranking.py", "refill.py", "benchmarks.py")
+SCRIPTS += ("make_scenes.py realbench", "make_scenes.py photos")
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -14,7 +15,7 @@ def test_its_tables_have_all_flags_and_no_others(
     script: str, start: RunScript, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        start(script, "--help")
+        start(*script.split(), "--help")
     entries = re.findall(r"^  (-.+?)(?:  .*)?$", capsys.readouterr().out, re.MULTILINE)
     flags = {
         flag.replace("-", "_") for entry in entries for flag in re.findall(r"--([\w-]+)", entry)

@@ -41,7 +41,7 @@ def write_scene(folder: Path, recipe: Recipe) -> None:
         temporary.mkdir()
         recipe(temporary)
         if not os.path.lexists(folder):
-            temporary.rename(folder)
+            os.replace(temporary, folder)
         elif contents(folder) != contents(temporary):
             raise UserError(f"{folder}: holds another scene already; choose another --output_dir")
     finally:
