@@ -76,7 +76,7 @@ def parse_arguments() -> Namespace:
     if arguments.kind == "photos":
         if bool(arguments.mask) == bool(arguments.holes):
             parser.error("give either --mask or --holes")
-        if arguments.mask and "{}" not in arguments.mask:
+        if arguments.mask and arguments.mask.count("{}") != 1:
             parser.error('--mask: {} must stand for the name of the photo, as in "{}_mask.png"')
     return arguments
 

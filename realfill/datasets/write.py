@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from realfill.command_line import is_disk_full
+from realfill.command_line import is_disk_full, printable
 from realfill.errors import UserError
 from realfill.storage import contents, remove, temporary_name
 
@@ -21,7 +21,7 @@ def write_scenes(folder: Path, recipes: dict[str, Recipe]) -> list[str]:
     for name, recipe in recipes.items():
         try:
             write_scene(folder / name, recipe)
-            print(folder / name)
+            print(printable(str(folder / name)))
         except UserError as error:
             faults.append(str(error))
         except OSError as error:
