@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.base import METRICS, Metric, find_metric
-from benchmark.cache import Cache
 from benchmark.flags import add_common_flags, read_options
-from benchmark.folders import ResultsFolder, find_folders, find_set
-from benchmark.progress import Progress
-from benchmark.ranking import Ranker
-from benchmark.report import Comparison, build_report
-from benchmark.report_files import claim_reports, write_reports
-from benchmark.report_text import as_text
-from benchmark.scoring import Scored, Scorer
+from benchmark.report.build import Comparison, build_report
+from benchmark.report.files import claim_reports, write_reports
+from benchmark.report.text import as_text
+from benchmark.suite.cache import Cache
+from benchmark.suite.folders import ResultsFolder, find_folders, find_set
+from benchmark.suite.progress import Progress
+from benchmark.suite.rankings import Ranker
+from benchmark.suite.scorer import Scored, Scorer
 from realfill.command_line import SOMETHING_LEFT_OUT, make_parser, run
 from realfill.errors import UserError
 from realfill.lock import one_writer

@@ -51,6 +51,6 @@ class Clip(EmbeddingMetric):
 
 
 if __name__ == "__main__":
-    from benchmark.alone import run_alone
+    from benchmark.suite.alone import run_alone
 
     run_alone("clip")

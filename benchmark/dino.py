@@ -63,6 +63,6 @@ class Dino(EmbeddingMetric):
 
 
 if __name__ == "__main__":
-    from benchmark.alone import run_alone
+    from benchmark.suite.alone import run_alone
 
     run_alone("dino")

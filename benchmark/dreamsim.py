@@ -78,6 +78,6 @@ def build_dino(weights: Path | None) -> "torch.nn.Module":
 
 
 if __name__ == "__main__":
-    from benchmark.alone import run_alone
+    from benchmark.suite.alone import run_alone
 
     run_alone("dreamsim")

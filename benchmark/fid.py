@@ -79,6 +79,6 @@ def frechet_distance(truths: np.ndarray, completions: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    from benchmark.alone import run_alone
+    from benchmark.suite.alone import run_alone
 
     run_alone("fid")

@@ -111,6 +111,6 @@ def enlarge(layer: "torch.Tensor", size: tuple[int, int]) -> "torch.Tensor":
 
 
 if __name__ == "__main__":
-    from benchmark.alone import run_alone
+    from benchmark.suite.alone import run_alone
 
     run_alone("lpips")

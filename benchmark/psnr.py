@@ -48,6 +48,6 @@ class Psnr(Metric):
 
 
 if __name__ == "__main__":
-    from benchmark.alone import run_alone
+    from benchmark.suite.alone import run_alone
 
     run_alone("psnr")

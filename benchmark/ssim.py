@@ -75,6 +75,6 @@ class Ssim(Metric):
 
 
 if __name__ == "__main__":
-    from benchmark.alone import run_alone
+    from benchmark.suite.alone import run_alone
 
     run_alone("ssim")

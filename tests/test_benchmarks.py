@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from benchmark.analysis import bootstrap
 from benchmark.photos import upright_size
+from benchmark.suite.analysis import bootstrap
 from tests import metric_models
 from tests.conftest import ROOT, RunScript, draw_photo, environment
 

@@ -1,6 +1,6 @@
 """What the scripts import, once for all of the runs that `inject` starts."""
 
-import benchmark.report_files  # noqa: F401
+import benchmark.report.files  # noqa: F401
 import realfill.completing.complete
 import realfill.matching.pairs
 import realfill.training.job  # noqa: F401

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from benchmark.cache import Cache
+from benchmark.suite.cache import Cache
 from realfill.errors import UserError
 from realfill.images.read import read_photo
 from realfill.record import RECORD_FILE, read_record

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from benchmark.ranking import find_fault, read_ranking
-from benchmark.scoring import Scored
+from benchmark.suite.rankings import find_fault, read_ranking
+from benchmark.suite.scorer import Scored
 from realfill.errors import UserError
 from realfill.images.read import is_image, read_mask, read_photo
 from realfill.record import RECORD_FILE, claim, is_ranking, made_by, read_record

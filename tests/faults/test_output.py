@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmark.report_files import as_table, report_paths
+from benchmark.report.files import as_table, report_paths
 from realfill.command_line import hide_secrets, make_parser, printable, real, whole
 from tests.conftest import ROOT, RunScript, environment
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.scoring import Scored
+from benchmark.suite.scorer import Scored
 
 SHARES = (1.0, 0.75, 0.5, 0.25)
 """The shares of the completions that filtering keeps, best ranked first."""

@@ -10,10 +10,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from benchmark.base import in_parallel
-from benchmark.cache import Cache, make_key
-from benchmark.report import Report
-from benchmark.report_text import number, signed
-from benchmark.scoring import Scored
+from benchmark.report.build import Report
+from benchmark.report.text import number, signed
+from benchmark.suite.cache import Cache, make_key
+from benchmark.suite.scorer import Scored
 from realfill.errors import UserError
 from realfill.images.read import read_mask, read_photo
 from realfill.storage import file_hash
@@ -38,7 +38,7 @@ def as_html(report: Report, results: Sequence[Scored], cache: Cache) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "signed": signed}
-    template = environment.get_template("report.html.j2")
+    template = environment.get_template("template.html.j2")
     return template.render(
         report=report,
         scores={score["name"]: score for score in report["scores"]},

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from benchmark.report import Report
+from benchmark.report.build import Report
 from realfill.command_line import printable
 
 RULE = "=" * 80

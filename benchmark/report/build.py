@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmark import published
-from benchmark.analysis import SHARES, compare, filtered, scene_means
 from benchmark.base import Metric, Score
 from benchmark.fid import frechet_distance
-from benchmark.scoring import Scored
+from benchmark.suite import published
+from benchmark.suite.analysis import SHARES, compare, filtered, scene_means
+from benchmark.suite.scorer import Scored
 from realfill.errors import UserError
 
 Report = dict[str, Any]

@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.cache import Cache
-from benchmark.report import Report
-from benchmark.report_html import as_html
-from benchmark.report_text import as_text
-from benchmark.scoring import Scored
+from benchmark.report.build import Report
+from benchmark.report.html import as_html
+from benchmark.report.text import as_text
+from benchmark.suite.cache import Cache
+from benchmark.suite.scorer import Scored
 from realfill.errors import UserError
 from realfill.storage import write_json, write_text
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.base import Metric, Unavailable, in_parallel
-from benchmark.cache import Cache, make_key
-from benchmark.folders import ResultsFolder, natural, numbered
 from benchmark.photos import Photo, Truth, upright_size
+from benchmark.suite.cache import Cache, make_key
+from benchmark.suite.folders import ResultsFolder, natural, numbered
 from realfill.errors import UserError
 from realfill.storage import file_hash
 

@@ -6,9 +6,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.cache import Cache, make_key
-from benchmark.folders import ResultsFolder
-from benchmark.scoring import Scored
+from benchmark.suite.cache import Cache, make_key
+from benchmark.suite.folders import ResultsFolder
+from benchmark.suite.scorer import Scored
 from realfill.errors import UserError
 from realfill.storage import file_hash
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.base import find_metric, in_parallel
-from benchmark.cache import Cache
 from benchmark.fid import frechet_distance
 from benchmark.flags import add_common_flags, read_options
-from benchmark.folders import ResultsFolder, numbered
 from benchmark.photos import Photo
-from benchmark.scoring import Scored, Scorer
+from benchmark.suite.cache import Cache
+from benchmark.suite.folders import ResultsFolder, numbered
+from benchmark.suite.scorer import Scored, Scorer
 from realfill.command_line import make_parser, run
 from realfill.errors import UserError
 from realfill.images.read import is_image

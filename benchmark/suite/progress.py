@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from benchmark.folders import ResultsFolder
-from benchmark.scoring import Scored
+from benchmark.suite.folders import ResultsFolder
+from benchmark.suite.scorer import Scored
 from realfill.command_line import printable
 
 

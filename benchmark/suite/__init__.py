@@ -1,0 +1,1 @@
+"""Scoring results folders: finding them, what the cache knows, rankings, and averages."""
