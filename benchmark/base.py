@@ -1,7 +1,8 @@
 """What every metric is, and how it is found by name.
 
-A metric is a file in this package, `benchmark/<name>.py`, with a subclass of `Metric` named like
-the file (`psnr.py`: `Psnr`). Nothing else has to know of it: `--metrics <name>` finds it.
+A metric is a file in this package, `benchmark/<name>.py`, with a subclass of `Metric` (or of
+`SetMetric`) named like the file (`psnr.py`: `Psnr`). Nothing else has to know of it:
+`--metrics <name>` finds it.
 """
 
 import os
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
+
+import numpy as np
 
 from benchmark.photos import Photo, Truth
 from realfill.errors import UserError
@@ -55,8 +58,6 @@ class Metric(ABC):
 
     scores: ClassVar[tuple[Score, ...]]
     version: ClassVar[int] = 1
-    compares_sets: ClassVar[bool] = False
-    """Whether the score belongs to a set of folders; see `benchmark.fid`."""
 
     def __init__(self, options: Options) -> None:
         """Take the options; models are loaded by `load`, only where something is to be scored."""
@@ -74,6 +75,21 @@ class Metric(ABC):
         """Return a list of as many numbers as there are `scores` for each completion.
 
         Raises `UserError` where these images cannot be compared.
+        """
+
+
+class SetMetric(Metric):
+    """A comparison of all completions of a set with all truths of their scenes.
+
+    It has one score. Its `measure` returns the features of each photo, without looking at the
+    truth, which may be None.
+    """
+
+    @abstractmethod
+    def distance(self, truths: np.ndarray, completions: np.ndarray) -> float:
+        """Return the score of two sets of features, `(photos, length)` each.
+
+        Raises `UserError` if these sets are too small to be compared.
         """
 
 

@@ -11,7 +11,7 @@ from unittest import mock
 
 import numpy as np
 
-from benchmark.base import Metric, Score
+from benchmark.base import Score, SetMetric
 from benchmark.photos import Photo, Truth
 from benchmark.weights import device, identity, loading, local, read_weights
 from realfill.errors import UserError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FILE = "fid/weights-inception-2015-12-05-6726825d.pth"
 
 
-class Fid(Metric):
+class Fid(SetMetric):
     """Fréchet inception distance between all completions and all truths of a set; lower is better.
 
     Convention: the whole photos, InceptionV3's 2048 pooled features as torch-fidelity computes
@@ -31,7 +31,6 @@ class Fid(Metric):
     """
 
     scores = (Score("fid", "FID", higher_is_better=False, digits=1),)
-    compares_sets = True
 
     def settings(self) -> dict[str, Any]:
         """Return the model."""
@@ -50,7 +49,7 @@ class Fid(Metric):
             self.model, self.device = model.to(device()), device()
 
     def measure(self, truth: Truth | None, completions: Sequence[Photo]) -> list[list[float]]:
-        """Return the 2048 features of each photo; `frechet_distance` makes the score of a set."""
+        """Return the 2048 features of each photo."""
         import torch
 
         features = []
@@ -60,22 +59,21 @@ class Fid(Metric):
                 features += self.model(pixels.permute(2, 0, 1)[None])[0].tolist()
         return features
 
+    def distance(self, truths: np.ndarray, completions: np.ndarray) -> float:
+        """Return the Fréchet distance between two sets of features, `(photos, length)` each.
 
-def frechet_distance(truths: np.ndarray, completions: np.ndarray) -> float:
-    """Return the distance between two sets of features, `(photos, length)` each.
-
-    |m1 - m2|² + tr(S1) + tr(S2) - 2 tr((S1 S2)^½). The last trace is the sum of the singular
-    values of the sets' centred product, which has the size of the sets and not of the features.
-    Raises `UserError` where a set has fewer than two photos.
-    """
-    if min(len(truths), len(completions)) < 2:
-        raise UserError("FID compares two sets and needs two truths or more")
-    means = truths.mean(0), completions.mean(0)
-    first = (truths - means[0]) / np.sqrt(len(truths) - 1)
-    second = (completions - means[1]) / np.sqrt(len(completions) - 1)
-    common = np.linalg.svd(first @ second.T, compute_uv=False).sum()
-    shift = ((means[0] - means[1]) ** 2).sum()
-    return float(shift + (first**2).sum() + (second**2).sum() - 2 * common)
+        |m1 - m2|² + tr(S1) + tr(S2) - 2 tr((S1 S2)^½). The last trace is the sum of the singular
+        values of the sets' centred product, which has the size of the sets and not of the features.
+        Raises `UserError` if a set has fewer than two photos.
+        """
+        if min(len(truths), len(completions)) < 2:
+            raise UserError("FID compares two sets and needs two truths or more")
+        means = truths.mean(0), completions.mean(0)
+        first = (truths - means[0]) / np.sqrt(len(truths) - 1)
+        second = (completions - means[1]) / np.sqrt(len(completions) - 1)
+        common = np.linalg.svd(first @ second.T, compute_uv=False).sum()
+        shift = ((means[0] - means[1]) ** 2).sum()
+        return float(shift + (first**2).sum() + (second**2).sum() - 2 * common)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.base import Metric, Score
-from benchmark.fid import frechet_distance
+from benchmark.base import Metric, Score, SetMetric
 from benchmark.suite import published
 from benchmark.suite.analysis import SHARES, compare, filtered, scene_means
 from benchmark.suite.scorer import Scored
@@ -37,7 +36,7 @@ def build_report(
 ) -> Report:
     """Return the whole report. `rankings` and `not_scored` go by the folders' names."""
     scores = [score for metric in metrics.values() for score in metric.scores]
-    single = [s for m in metrics.values() if not m.compares_sets for s in m.scores]
+    single = [s for m in metrics.values() if not isinstance(m, SetMetric) for s in m.scores]
     failed = {result.folder.name: result.left_out[0] for result in results if not result.images}
     scored = [result for result in results if result.images]
     sets = by_set(scored)
@@ -84,7 +83,11 @@ def describe_set(
 ) -> Report:
     """Return a set's averages, and how they change when only the best ranked are kept."""
     means = {score.name: average(scene_means(folders, score.name)) for score in scores}
-    means |= {name: set_distance(name, folders) for name, m in metrics.items() if m.compares_sets}
+    means |= {
+        metric.scores[0].name: set_distance(name, metric, folders)
+        for name, metric in metrics.items()
+        if isinstance(metric, SetMetric)
+    }
     curves = {score.name: filtered(folders, rankings, score.name) for score in scores}
     ranked = [result for result in folders if result.folder.name in rankings]
     dataset = folders[0].folder.dataset
@@ -109,10 +112,12 @@ def average(means: dict[str, float]) -> tuple[float | None, int]:
     return (float(np.mean(list(means.values()))) if means else None), len(means)
 
 
-def set_distance(name: str, folders: Sequence[Scored]) -> tuple[float | None, int]:
+def set_distance(
+    name: str, metric: SetMetric, folders: Sequence[Scored]
+) -> tuple[float | None, int]:
     """Return the distance between a set's completions and its truths, and the scenes in it."""
     try:
-        distance = frechet_distance(*set_features(name, folders))
+        distance = metric.distance(*set_features(name, folders))
     except UserError:
         return None, 0
     return distance, len({result.folder.scene for result in folders if result.features.get(name)})
@@ -129,7 +134,7 @@ def set_features(name: str, folders: Sequence[Scored]) -> tuple[np.ndarray, np.n
 def lacking(metrics: dict[str, Metric], sets: dict[str, list[Scored]]) -> dict[str, str]:
     """Return why metrics that compare sets have no score for one of the `sets`."""
     reasons = {}
-    for name in (name for name, metric in metrics.items() if metric.compares_sets):
+    for name in (name for name, metric in metrics.items() if isinstance(metric, SetMetric)):
         for title, folders in sets.items():
             features = set_features(name, folders)
             if 0 < len(features[0]) < 2:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.base import find_metric, in_parallel
-from benchmark.fid import frechet_distance
+from benchmark.base import SetMetric, find_metric, in_parallel
 from benchmark.flags import add_common_flags, read_options
 from benchmark.photos import Photo
 from benchmark.suite.cache import Cache
@@ -51,22 +50,23 @@ def score_alone(name: str) -> None:
     folder = ResultsFolder(
         path.name, path, path.name, path, given=(arguments.gt_path, arguments.mask_path)
     )
-    if scorer.metrics[name].compares_sets:
-        print(f"{name} {set_alone(name, scorer, folder):.6f}")
+    metric = scorer.metrics[name]
+    if isinstance(metric, SetMetric):
+        print(f"{name} {set_alone(name, metric, scorer, folder):.6f}")
         return
     result = scorer.score(folder, lambda: None)
     for line in (*result.notes, *result.left_out):
         print(line, file=sys.stderr)
-    for score in scorer.metrics[name].scores:
+    for score in metric.scores:
         for image, number in result.scores.get(score.name, {}).items():
             print(f"{score.name} {image} {number:.6f}")
         if (mean := result.mean(score.name)) is None:
             raise UserError(scorer.unavailable.get(name, f"{folder.path}: nothing was scored"))
         print(f"{score.name} mean {mean:.6f}")
-    print(f"FINAL_SCORE:{result.mean(scorer.metrics[name].scores[0].name):.8f}")
+    print(f"FINAL_SCORE:{result.mean(metric.scores[0].name):.8f}")
 
 
-def set_alone(name: str, scorer: Scorer, folder: ResultsFolder) -> float:
+def set_alone(name: str, metric: SetMetric, scorer: Scorer, folder: ResultsFolder) -> float:
     """Return the distance between the completions in a folder and a folder of truths."""
     truths_folder, _ = folder.truth_and_mask()
     if not truths_folder.is_dir():
@@ -79,4 +79,4 @@ def set_alone(name: str, scorer: Scorer, folder: ResultsFolder) -> float:
     if problems := [*scorer.unavailable.values(), *result.left_out]:
         raise UserError("; ".join(problems))
     split = np.array([features[path] for path in paths])
-    return frechet_distance(split[: len(truths)], split[len(truths) :])
+    return metric.distance(split[: len(truths)], split[len(truths) :])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.base import Metric, Unavailable, in_parallel
+from benchmark.base import Metric, SetMetric, Unavailable, in_parallel
 from benchmark.photos import Photo, Truth, upright_size
 from benchmark.suite.cache import Cache, make_key
 from benchmark.suite.folders import ResultsFolder, natural, numbered
@@ -77,7 +77,7 @@ class Scorer:
             result.hashes = {photo.path.name: hashes[photo.path] for photo in photos}
         result.images = [photo.path.name for photo in photos]
         for name, metric in self.metrics.items():
-            if photos and metric.compares_sets:
+            if photos and isinstance(metric, SetMetric):
                 found = self.numbers(name, [truth, *photos], hashes, None, result)
                 if truth.path in found:
                     result.features[name] = list(found.values())
