@@ -47,7 +47,7 @@ def parse_arguments() -> Namespace:
         nargs="+",
         default=list(METRICS),
         metavar="METRIC",
-        help=f"metrics by name (default: {' '.join(METRICS)}; there is fid, too)",
+        help=f"metrics by name; there is fid, too (default: {' '.join(METRICS)})",
     )
     add("--compare", nargs=2, metavar=("A", "B"), help="two sets: names, or folders of results")
     add(

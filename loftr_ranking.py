@@ -39,16 +39,25 @@ def parse_arguments() -> Namespace:
 
     add("source_dir", "folder of the completions 0.png, 1.png, …", type=Path, required=True)
     add("scene", "scene folder: gives the references and the mask", type=Path)
-    add("ref_dir", "folder of the references, where not the scene's", type=Path)
-    add("mask", "white = the hole, where not the scene's", type=Path)
+    add("ref_dir", "folder of the references (default: the scene's)", type=Path)
+    add("mask", "white = the hole (default: the scene's)", type=Path)
     add("rank_only", "only rank, add nothing to the references", action="store_true")
-    add("target_count", "references that there are to be with the best added", type=whole(1))
-    add("matcher", "auto: LoFTR where its weights can be had", choices=MATCHERS, default="auto")
+    add("target_count", "references to have, with the best completions added", type=whole(1))
+    add(
+        "matcher",
+        "auto is LoFTR if its weights can be had, else SIFT",
+        choices=MATCHERS,
+        default="auto",
+    )
     add("count", "what counts (default: geometric; whole without a mask)", choices=COUNTS)
-    add("conf_threshold", "least confidence (default: LoFTR 0.9, SIFT 0.2)", type=real(0))
+    add(
+        "conf_threshold",
+        "least confidence; SIFT's is 1 less the distance ratio (default: LoFTR 0.9, SIFT 0.2)",
+        type=real(0),
+    )
     add("model_type", "LoFTR's weights", choices=("outdoor", "indoor"), default="outdoor")
-    add("loftr_weights", "LoFTR's checkpoint, where it is not to be downloaded", type=Path)
-    add("ranking_output_file", "in the folder of the completions", default=RANKING_FILE)
+    add("loftr_weights", "LoFTR's checkpoint (default: downloaded)", type=Path)
+    add("ranking_output_file", "file name in the folder of the completions", default=RANKING_FILE)
     arguments = parser.parse_args()
     if not arguments.rank_only and arguments.target_count is None:
         parser.error("give --rank_only, or --target_count to add the best to the references")

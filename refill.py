@@ -34,12 +34,16 @@ def parse_arguments() -> Namespace:
     parser = make_parser("Complete a photo, learn from the best completions, complete it again.")
     add = parser.add_argument
     add("--scene", type=Path, required=True, help="scene folder; it stays as it is")
-    add("--output_dir", type=Path, default=Path("refill"), help="(default: %(default)s)")
+    add("--output_dir", type=Path, default="refill", help="for both rounds (default: %(default)s)")
     add(
         "--target-count", "--target_count", type=whole(1), default=5, help="references in round two"
     )
     add("--matcher", choices=MATCHERS, default="auto", help="what ranks (default: %(default)s)")
-    add("--seed", type=whole(0, LARGEST_SEED), help="seed of training and sampling")
+    add(
+        "--seed",
+        type=whole(0, LARGEST_SEED),
+        help="seed of both rounds (default: random, written down)",
+    )
     add("--train_flags", default="", help='for both trainings: --train_flags="--max_train_steps 9"')
     add("--infer_flags", default="", help='for both samplings: --infer_flags="--num_images 8"')
     return parser.parse_args()

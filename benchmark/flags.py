@@ -28,7 +28,11 @@ def add_common_flags(parser: ArgumentParser) -> None:
         default="alex",
         help="LPIPS' network (default: %(default)s)",
     )
-    add("--model_dir", type=Path, help="folder of the models, for want of a hub; see the README")
+    add(
+        "--model_dir",
+        type=Path,
+        help="folder of the models, see the README (default: from the hub)",
+    )
 
 
 def read_options(arguments: Namespace) -> Options:

@@ -1,0 +1,86 @@
+"""Write docs/flags.md from the parsers of the scripts.
+
+python -m scripts.write_flags
+"""
+
+import re
+from argparse import SUPPRESS, Action, ArgumentParser, _SubParsersAction
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from unittest import mock
+
+from realfill.storage import write_text
+
+SCRIPTS = ("train_realfill", "infer", "loftr_ranking", "refill", "benchmarks", "make_scenes")
+PAGE = Path(__file__).parent.parent / "docs" / "flags.md"
+INTRODUCTION = """\
+# Flags
+
+Names, meanings and folder layout are those of the implementations by thuanz123 and
+eric15342335, so that commands written for them run unchanged. Flags can stand one a line in a file,
+given as `@FILE`. `python -m scripts.write_flags` writes this page from the scripts' parsers.
+"""
+DEFAULT = re.compile(r"\s*\(?default: (.+?)\)?$")
+"""What a help text says of the default, at its end: in brackets, or alone."""
+
+
+def find_parsers(script: str) -> dict[str, ArgumentParser]:
+    """Return the parser of a script, or those of its subcommands, by what is typed.
+
+    A script makes its parser first of all; nothing else of it is run.
+    """
+    found = []
+
+    def note(parser: ArgumentParser, *_: object) -> None:
+        found.append(parser)
+        raise SystemExit
+
+    with mock.patch.object(ArgumentParser, "parse_args", note), suppress(SystemExit):
+        import_module(script).main()
+    for action in found[0]._actions:
+        if isinstance(action, _SubParsersAction):
+            return {f"{script}.py {name}": parser for name, parser in action.choices.items()}
+    return {f"{script}.py": found[0]}
+
+
+def describe(action: Action) -> tuple[str, str, str]:
+    """Return a flag's spellings, what it means, and its default."""
+    help_text = (action.help or "") % vars(action)
+    words = DEFAULT.search(help_text)
+    meaning = help_text[: words.start()] if words else help_text
+    if action.choices:
+        choices = ", ".join(f"`{choice}`" for choice in action.choices)
+        meaning = f"{meaning}; one of {choices}" if meaning else f"one of {choices}"
+    if action.required:
+        default = "required"
+    elif words:
+        default = words[1]
+    elif action.nargs == 0:
+        default = "off"
+    else:
+        default = "none" if action.default in (None, "", []) else str(action.default)
+    return ", ".join(f"`{flag}`" for flag in action.option_strings), meaning, default
+
+
+def make_table(parser: ArgumentParser) -> str:
+    """Return the flags of a parser as a Markdown table."""
+    rows = [("flag", "meaning", "default"), ("---", "---", "---")]
+    rows += [describe(action) for action in parser._actions if action.default != SUPPRESS]
+    return "".join(
+        f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |\n" for row in rows
+    )
+
+
+def make_page() -> str:
+    """Return the page with the flags of all scripts."""
+    parts = [INTRODUCTION]
+    for script in SCRIPTS:
+        for command, parser in find_parsers(script).items():
+            parts.append(f"## `{command}`\n\n{parser.description}\n\n{make_table(parser)}")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    write_text(PAGE, make_page())
+    print(f"wrote {PAGE}")
