@@ -21,8 +21,8 @@ EXIT_CODES = (
 )
 
 
-def parse_arguments() -> Namespace:
-    """Parse the command line."""
+def parse_arguments(argv: list[str] | None) -> Namespace:
+    """Parse `argv`, or the command line."""
     parser = make_parser("Score results folders against the truth and write the report.")
     parser.epilog = EXIT_CODES
     add = parser.add_argument
@@ -63,7 +63,7 @@ def parse_arguments() -> Namespace:
         help="script that ranks what is not ranked; 'none' ranks nothing (default: %(default)s)",
     )
     add_common_flags(parser)
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def find_script(name: str) -> Path | None:
@@ -102,9 +102,9 @@ def read_job(arguments: Namespace) -> Job:
     )
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Score, rank, analyse, and write the report in four forms."""
-    report, paths = run_job(read_job(parse_arguments()))
+    report, paths = run_job(read_job(parse_arguments(argv)))
     print(as_text(report))
     for path in paths:
         print(f"wrote {path}")

@@ -11,7 +11,7 @@ import torch
 
 from tests.bases import make_base
 from tests.conftest import ROOT, RunScript, draw_photo, environment, train_flags
-from tests.test_scene import BAD_SCENES
+from tests.helpers import BAD_SCENES
 
 
 @pytest.mark.parametrize("fault", BAD_SCENES)

@@ -1,13 +1,11 @@
-"""benchmarks.py as a user runs it: folders, cache, comparisons, rankings, what is left out."""
+"""benchmarks.py, called and run: folders, cache, comparisons, rankings, what is left out."""
 
 import csv
-import json
 import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,36 +18,18 @@ from benchmark.photos import upright_size
 from benchmark.suite.analysis import bootstrap
 from tests import metric_models
 from tests.conftest import ROOT, RunScript, draw_photo, environment
+from tests.helpers import (
+    SIDE,
+    command,
+    dataset_flags,
+    score,
+    write_folder,
+    write_ranking,
+    write_realbench,
+    write_truth,
+)
 
-SIDE = 96
 REPORTS = (".txt", ".json", ".csv", ".html")
-
-
-def write_truth(scene: Path, seed: int) -> None:
-    """Write a scene folder: a truth, a mask, a reference."""
-    for name in ("ref", "target"):
-        (scene / name).mkdir(parents=True)
-    truth = draw_photo(seed, SIDE, SIDE)
-    truth.save(scene / "target" / "gt.png")
-    truth.save(scene / "ref" / "0.png")
-    mask = Image.new("L", truth.size, 0)
-    mask.paste(255, (20, 20, 70, 60))
-    mask.save(scene / "target" / "mask.png")
-
-
-def write_completion(path: Path, truth: Path, amount: float) -> None:
-    """Write the truth with noise of a standard deviation of `amount`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.asarray(Image.open(truth)).astype(float)
-    random = np.random.default_rng(int(1000 * amount))
-    noisy = pixels + random.normal(0, amount, pixels.shape)
-    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path)
-
-
-def write_folder(folder: Path, scene: Path, amount: float, images: int = 3) -> None:
-    """Write completions of a scene: the first is best."""
-    for index in range(images):
-        write_completion(folder / f"{index}.png", scene / "target/gt.png", amount * (1 + index / 4))
 
 
 @pytest.fixture
@@ -61,38 +41,6 @@ def results(tmp_path: Path) -> Path:
         write_folder(folder / "before", tmp_path / "scenes" / scene, 40 + 9 * number)
         write_folder(folder / "after", tmp_path / "scenes" / scene, 20 + 2 * number)
     return tmp_path / "results"
-
-
-def command(results: Path, *flags: object, name: str = "report") -> list[str]:
-    """Return the command that scores `results`, with psnr and ssim and without ranking."""
-    base = results.parent
-    parts = [sys.executable, "benchmarks.py", "--results_base_dir", results]
-    parts += ["--cache_dir", base / "cache", "--output_file", base / f"{name}.txt"]
-    parts += ["--num_images", 3]
-    if "--realbench_dataset_dir" not in flags:
-        parts += ["--scenes", base / "scenes"]
-    if "--metrics" not in flags:
-        parts += ["--metrics", "psnr", "ssim"]
-    if "--loftr_script_path" not in flags:
-        parts += ["--loftr_script_path", "none"]
-    return [str(part) for part in (*parts, *flags)]
-
-
-def score(results: Path, *flags: object, name: str = "report", code: int = 0) -> dict:
-    """Run the script, check its exit code, and return the JSON report with what was printed."""
-    process = subprocess.run(
-        command(results, *flags, name=name),
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert process.returncode == code, process.stdout + process.stderr
-    assert "Traceback" not in process.stderr
-    report = json.loads((results.parent / f"{name}.json").read_text())
-    measured = map(int, re.findall(r"(\d+) numbers measured", process.stderr))
-    return report | {"measured": sum(measured), "printed": process.stdout + process.stderr}
 
 
 def read_reports(folder: Path, name: str = "report") -> dict[str, bytes]:
@@ -198,28 +146,10 @@ def test_the_interval_is_that_of_scipys_bootstrap() -> None:
     np.testing.assert_allclose(bootstrap(differences), reference, atol=0.03)
 
 
-def write_realbench(folder: Path) -> Path:
-    """Write a results directory as for RealBench and a custom dataset, beside `data`."""
-    variants = {"": 30, "-fp32": 25, "-gen": 28}
-    for dataset, numbers in (("RealBench", (0, 2, 10)), ("Custom", (1,))):
-        for number in numbers:
-            scene = folder / "data" / dataset / str(number)
-            write_truth(scene, number)
-            for variant, amount in variants.items():
-                results = folder / "results" / f"{dataset}-{number}-results{variant}"
-                write_folder(results, scene, amount)
-    return folder / "results"
-
-
 @pytest.fixture
 def realbench(tmp_path: Path) -> Path:
     """Return such a results directory."""
     return write_realbench(tmp_path)
-
-
-def dataset_flags(results: Path) -> list[object]:
-    data = results.parent / "data"
-    return ["--realbench_dataset_dir", data, "--custom_dataset_dir", data]
 
 
 def test_the_datasets_names_and_the_published_rows(realbench: Path) -> None:
@@ -247,14 +177,6 @@ def test_the_datasets_names_and_the_published_rows(realbench: Path) -> None:
 def test_published_rows_stand_beside_realbench_only(results: Path) -> None:
     assert score(results)["published"] == []
     assert "TransFill" not in (results.parent / "report.html").read_text()
-
-
-def write_ranking(folder: Path, order: Sequence[int]) -> None:
-    ranking = [
-        {"rank": place + 1, "score": 9 - place, "filename": f"{index}.png"}
-        for place, index in enumerate(order)
-    ]
-    (folder / "loftr_ranking_scores.json").write_text(json.dumps({"ranking": ranking}))
 
 
 RANKER = """
@@ -321,13 +243,17 @@ def test_what_cannot_be_scored_is_said_and_the_rest_goes_on(results: Path) -> No
     assert "no scene folder of this name" in report["not_scored"]["unknown"]
     assert report["printed"].count("1 of 3 completions are missing") == 2  # once run, once report
     assert "0.png,psnr,n/a" in (results.parent / "report.csv").read_text()
+    assert subprocess.run(command(results), cwd=ROOT, env=environment()).returncode == 3
     native = score(results, "--resolution", "native", code=3)
     folders = {folder["name"]: folder for folder in native["folders"]}
     assert "cannot be scored at their own size" in folders["bridge/after"]["left_out"][0]
     assert list(folders["bridge/after"]["images"]) == ["1.png", "2.png"]
 
 
-def test_a_metric_without_weights_is_not_available(results: Path) -> None:
+def test_a_metric_without_weights_is_not_available(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     report = score(results, "--metrics", "psnr", "dino", code=3)
     assert "dino-vits16" in report["unavailable"]["dino"]
     assert report["sets"][0]["means"]["dino"] is None

@@ -25,7 +25,7 @@ from realfill.images.seams import LARGEST_STEP, correction, join
 from realfill.provenance import GEOMETRY, SAMPLED, TARGET, describe, trace
 from realfill.scene import Scene, load_scene
 from tests.conftest import RunScript, draw_photo, launch_two, write_scene
-from tests.test_geometry import draw_texture
+from tests.helpers import draw_texture
 
 
 def make_scene(shift: int = 30) -> tuple[Scene, Image.Image]:

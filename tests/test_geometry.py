@@ -19,25 +19,13 @@ from realfill.geometry.prefill import CONFIDENT, Prefill, make_prefill
 from realfill.geometry.views import Cameras, Intrinsics, View
 from realfill.scene import Scene, load_scene, load_truth
 from tests.conftest import ROOT, RunScript
+from tests.helpers import draw_texture
 
 SIZE = (384, 288)
 FOCAL = 400.0
 CPU = torch.device("cpu")
 TURNS = {"left": (-0.06, (0.5, 0.0, 0.0)), "right": (0.06, (-0.5, 0.03, 0.05))}
 TURNS |= {"up": (0.0, (0.1, 0.4, 0.0)), "near": (0.02, (-0.2, -0.1, 0.0))}
-
-
-def draw_texture(seed: int) -> np.ndarray:
-    """Draw a texture rich in corners, `(900, 1200, 3)` in [0, 1]."""
-    random = np.random.default_rng(seed)
-    texture = np.zeros((900, 1200, 3))
-    for octave in (8, 16, 32, 64):
-        noise = random.uniform(size=(900 // octave + 1, 1200 // octave + 1, 3))
-        texture += cv2.resize(noise, (1200, 900), interpolation=cv2.INTER_CUBIC) / 4
-    for _ in range(250):
-        x, y, side = random.integers(0, 1200), random.integers(0, 900), random.integers(8, 50)
-        texture[y : y + side, x : x + side] = random.uniform(0.1, 0.9, 3)
-    return cv2.GaussianBlur(texture, (0, 0), 1.5).clip(0.05, 0.95)
 
 
 def rays(angle: float) -> tuple[np.ndarray, np.ndarray]:

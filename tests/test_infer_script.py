@@ -20,13 +20,7 @@ from realfill.sampling.sampler import complete
 from realfill.scene import load_scene
 from realfill.settings import SamplingSettings
 from tests.conftest import draw_photo, launch, launch_two
-
-
-def infer_flags(model: Path, scene: Path, output: Path, *more: object) -> list[str]:
-    """Return the flags of a run in fp32 with 4 images of 3 steps."""
-    common = ("--scene", scene, "--output_dir", output, "--mixed_precision", "no", "--seed", 5)
-    counts = ("--num_images", 4, "--num_inference_steps", 3)
-    return [str(flag) for flag in ("--model_path", model, *common, *counts, *more)]
+from tests.helpers import infer_flags
 
 
 def infer(model: Path, scene: Path, output: Path, *more: object) -> None:

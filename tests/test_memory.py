@@ -22,7 +22,7 @@ from realfill.training.memory_budget import (
 )
 from realfill.training.validation import validate
 from tests.conftest import ROOT, environment, launch, launch_two, train_flags
-from tests.test_train_script import same_weights
+from tests.helpers import same_weights
 
 MEASURE = """
 import re

@@ -18,25 +18,13 @@ import infer
 from realfill.scene import load_scene, load_truth
 from scripts.bench_ranking import plant
 from tests.conftest import ROOT, RunScript, draw_photo, launch, launch_two
+from tests.helpers import contents, write_completions
 
 SCRIPT = "loftr_ranking.py"
 
 
-def write_completions(folder: Path, scene: Path, count: int = 3) -> Path:
-    """Write completions of a scene of conftest's `write_scene`."""
-    folder.mkdir()
-    target, mask = Image.open(scene / "target/gt.png"), Image.open(scene / "target/mask.png")
-    for index in range(count):
-        Image.composite(draw_photo(10 + index), target, mask).save(folder / f"{index}.png")
-    return folder
-
-
 def read_ranking(folder: Path, name: str = "loftr_ranking_scores.json") -> dict:
     return json.loads((folder / name).read_text())
-
-
-def contents(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, RunScript, environment, launch
-from tests.test_ranking_script import contents
+from tests.helpers import contents
 
 
 def refill_flags(scene: Path, base: Path, output: Path) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
-from tests.test_benchmarks import dataset_flags, score, write_ranking, write_realbench
+from tests.helpers import dataset_flags, score, write_ranking, write_realbench
 
 OVERFLOWING = """
 return [...document.querySelectorAll("body, body *")].filter(element =>

@@ -1,6 +1,5 @@
 """Reading and checking scene folders."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from realfill.errors import UserError
 from realfill.images.read import read_mask, read_photo
 from realfill.scene import load_scene, load_truth
 from tests.conftest import draw_photo
+from tests.helpers import BAD_SCENES
 
 ORIENTATION = 0x0112
 
@@ -97,53 +97,6 @@ def test_the_mask_is_cut_at_127(tmp_path: Path) -> None:
     image.paste(128, (0, 0, 10, 64))
     image.save(tmp_path / "mask.png")
     assert read_mask(tmp_path / "mask.png").getcolors() == [(54 * 64, 0), (640, 255)]
-
-
-def corrupt(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def remove_folder(path: Path) -> None:
-    for file in path.iterdir():
-        file.unlink()
-    path.rmdir()
-
-
-BAD_SCENES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no ref": (lambda scene: remove_folder(scene / "ref"), r"ref: no such folder"),
-    "empty ref": (
-        lambda scene: [path.unlink() for path in (scene / "ref").iterdir()],
-        r"ref: no photos",
-    ),
-    "no target": (lambda scene: (scene / "target/target.png").unlink(), r"target\.png: no such"),
-    "no mask": (lambda scene: (scene / "target/mask.png").unlink(), r"mask\.png: no such"),
-    "two targets": (
-        lambda scene: draw_photo(0).save(scene / "target/target.jpg"),
-        r"target\.jpg and target\.png are both there",
-    ),
-    "mask of another size": (
-        lambda scene: Image.new("L", (90, 120), 255).save(scene / "target/mask.png"),
-        r"mask\.png: the mask is 90 x 120, target\.png is 120 x 90",
-    ),
-    "black mask": (
-        lambda scene: Image.new("L", (120, 90), 0).save(scene / "target/mask.png"),
-        r"mask\.png: the mask is all black",
-    ),
-    "white mask": (
-        lambda scene: Image.new("L", (120, 90), 255).save(scene / "target/mask.png"),
-        r"mask\.png: the mask is all white",
-    ),
-    "truncated target": (lambda scene: corrupt(scene / "target/target.png"), r"target\.png: damag"),
-    "truncated reference": (lambda scene: corrupt(scene / "ref/1.png"), r"1\.png: damaged"),
-    "text as image": (
-        lambda scene: (scene / "ref/1.png").write_text("no image"),
-        r"1\.png: damaged or not an image",
-    ),
-    "too small": (
-        lambda scene: draw_photo(0, 63, 200).save(scene / "ref/1.png"),
-        r"1\.png: 63 x 200 is too small",
-    ),
-}
 
 
 @pytest.mark.parametrize("fault", BAD_SCENES)

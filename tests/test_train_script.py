@@ -19,16 +19,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from realfill.training.checkpoints import list_checkpoints
 from tests.bases import make_base
 from tests.conftest import ROOT, environment, launch, launch_two, train_flags, write_scene
+from tests.helpers import LORA, same_weights
 
-LORA = "pytorch_lora_weights.safetensors"
 UP = ".lora_B."
 """In the names of the matrices that start as zero."""
-
-
-def same_weights(first: Path, second: Path) -> bool:
-    """Say whether two LoRA files hold the same numbers, bit for bit."""
-    one, other = load_file(first / LORA), load_file(second / LORA)
-    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
 def test_what_training_leaves(trained: tuple[Path, Path]) -> None:

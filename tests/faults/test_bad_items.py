@@ -19,7 +19,7 @@ from realfill.images.read import read_photo
 from realfill.record import RECORD_FILE, read_record
 from realfill.scene import load_references, load_scene, load_target
 from tests.conftest import RunScript, draw_photo, write_scene
-from tests.test_ranking_script import write_completions
+from tests.helpers import write_completions
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

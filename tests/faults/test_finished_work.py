@@ -18,8 +18,7 @@ from realfill.sampling.folder import claim_completions, missing_completions
 from realfill.training.runs import choose_seed
 from tests.bases import make_base
 from tests.conftest import RunScript, draw_photo, train_flags, write_scene
-from tests.test_infer_script import infer_flags
-from tests.test_ranking_script import contents, write_completions
+from tests.helpers import contents, infer_flags, write_completions
 
 
 @pytest.fixture

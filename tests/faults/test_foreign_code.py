@@ -11,7 +11,7 @@ import torch
 from realfill.errors import UserError
 from realfill.model.base import EMBEDDED_BASE, load_base, resolve_base
 from tests.conftest import ROOT, environment
-from tests.test_ranking_script import contents
+from tests.helpers import contents
 
 SCRIPTS = ("train_realfill.py", "infer.py", "loftr_ranking.py", "refill.py", "benchmarks.py")
 MODULES = ("pycolmap", "torch", "sitecustomize", "realfill", "benchmark", "multiprocessing", "json")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from tests.conftest import write_scene
 from tests.faults.inject import start
-from tests.test_ranking_script import contents, write_completions
+from tests.helpers import contents, write_completions
 
 FAULTS = ("EIO", "ENOSPC", "SIGKILL")
 TRAIN = "--max_train_steps 2 --train_batch_size 1 --num_validation_images 0 --report_to none "
