@@ -137,19 +137,19 @@ def read_photos(arguments: Namespace) -> tuple[Scene, Image.Image | None]:
 def choose_filler(arguments: Namespace, state: "PartialState") -> "Filler":
     """Return what fills the part of the hole that geometry leaves."""
     from realfill.completing.fillers import exemplar_filler, no_filler
-    from realfill.record import read_record
+    from realfill.record import Record
     from realfill.training.runs import choose_seed
 
     if arguments.fill == "none":
         return no_filler(arguments.geometry)
-    previous = {} if arguments.overwrite else read_record(arguments.output_dir)
+    previous = Record() if arguments.overwrite else Record.read(arguments.output_dir)
     if arguments.fill == "exemplar":
-        return exemplar_filler(choose_seed(arguments.seed, previous))
+        return exemplar_filler(choose_seed(arguments.seed, previous.seed))
     from realfill.completing.model_filler import ModelFlags, model_filler
 
     quiet_libraries()
     flags = {field.name: getattr(arguments, field.name) for field in fields(ModelFlags)}
-    return model_filler(ModelFlags(**flags), previous, state)
+    return model_filler(ModelFlags(**flags), previous.seed, state)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -171,7 +171,8 @@ def main(argv: list[str] | None = None) -> None:
         arguments.overwrite,
         arguments.rank,
         arguments.scene,
-        {"model_path": arguments.model_path, "base_only": arguments.base_only},
+        arguments.model_path,
+        arguments.base_only,
     )
     complete_scene(job, partial(choose_filler, arguments, state), state)
 

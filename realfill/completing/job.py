@@ -60,5 +60,6 @@ class Job:
     matcher: str | None
     """What ranks the completions; None leaves it to the judge of exemplars."""
     scene_folder: Path | None
-    notes: dict[str, Any]
-    """For the record: what else was asked for."""
+    model_path: str | None = None
+    """As asked for, for the record; so is the next."""
+    base_only: bool = False

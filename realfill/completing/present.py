@@ -1,7 +1,7 @@
 """Choosing the best completion, and showing what there is."""
 
 import shutil
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from accelerate import PartialState
@@ -13,7 +13,7 @@ from realfill.matching.evidence import consensus
 from realfill.matching.pairs import choose_matcher
 from realfill.provenance import describe, trace
 from realfill.ranking.rank import rank_folder
-from realfill.record import RANKING_FILE, RECORD_FILE
+from realfill.record import RANKING_FILE, CompletionsRecord
 from realfill.sampling.folder import (
     BEST_FILE,
     PROVENANCE_FILE,
@@ -26,7 +26,7 @@ from realfill.storage import appears_whole, write_image, write_json
 
 
 def present(
-    job: Job, filler: Filler, rest: Rest, record: dict[str, Any], state: PartialState
+    job: Job, filler: Filler, rest: Rest, record: CompletionsRecord, state: PartialState
 ) -> None:
     """Rank the completions, draw what there is to look at, and say where it is.
 
@@ -67,7 +67,9 @@ def rank_by_matches(job: Job) -> str:
     return ranked[0].stem
 
 
-def rank_by_consensus(job: Job, completions: dict[str, Image.Image], record: dict[str, Any]) -> str:
+def rank_by_consensus(
+    job: Job, completions: dict[str, Image.Image], record: CompletionsRecord
+) -> str:
     """Write the ranking file of completions from exemplars and return the best one's label.
 
     Each is the least strange of its set-ups already; what most of them agree on is the best.
@@ -77,7 +79,7 @@ def rank_by_consensus(job: Job, completions: dict[str, Image.Image], record: dic
     hole = np.asarray(shrink_mask(job.scene.mask, size)) > 0
     near = consensus([np.asarray(image) for image in completions.values()], hole)
     nearness = dict(zip(completions, near, strict=True))
-    strangeness = {label: record["completions"][label]["strangeness"] for label in completions}
+    strangeness = {label: record.completions[label]["strangeness"] for label in completions}
     order = sorted(completions, key=lambda label: (-nearness[label], strangeness[label]))
     metadata = {
         "source_directory": str(folder),
@@ -101,12 +103,12 @@ def rank_by_consensus(job: Job, completions: dict[str, Image.Image], record: dic
 
 
 def show_provenance(
-    job: Job, filler: Filler, rest: Rest, record: dict[str, Any], best: str | None
+    job: Job, filler: Filler, rest: Rest, record: CompletionsRecord, best: str | None
 ) -> dict[str, float]:
     """Write provenance.png, of the best completion if they differ; return its shares."""
     path = job.output_dir / PROVENANCE_FILE
     if filler.origin is None:
-        shares = record["completions"][best]["provenance"]
+        shares = record.completions[best]["provenance"]
         with appears_whole(path) as temporary:
             shutil.copyfile(job.output_dir / PROVENANCE_FOLDER / f"{best}.png", temporary)
     else:
@@ -114,6 +116,5 @@ def show_provenance(
         provenance = trace(hole, left, filler.origin)
         shares = provenance.shares()
         write_image(path, provenance.draw())
-    record["provenance"] = shares
-    write_json(job.output_dir / RECORD_FILE, record)
+    replace(record, provenance=shares).write(job.output_dir)
     return shares

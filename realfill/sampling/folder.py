@@ -14,9 +14,8 @@ from realfill.images.read import read_photo
 from realfill.record import (
     RANKING_FILE,
     SHEET_FILE,
+    Record,
     claim,
-    made_by,
-    read_record,
     refuse_model,
     refuse_scene,
 )
@@ -79,11 +78,12 @@ def overwriting(folder: Path, overwrite: bool, state: PartialState) -> Iterator[
 
 def own_files(folder: Path) -> set[str]:
     """Return the names of what infer.py made in `folder`, and of its ranking."""
-    record = read_record(folder)
-    if made_by(record) != SCRIPT:
+    record = Record.read(folder)
+    if record.script != SCRIPT:
         return set()
     numbered = [path.name for path in folder.glob("*.png") if path.stem.isdecimal()]
-    return {*record.get("files", (*numbered, *OTHER_FILES)), RANKING_FILE, SHEET_FILE}
+    files = (*numbered, *OTHER_FILES) if record.files is None else record.files
+    return {*files, RANKING_FILE, SHEET_FILE}
 
 
 def missing_completions(
@@ -98,7 +98,7 @@ def missing_completions(
         return list(range(count))
     missing = [index for index in range(count) if not is_whole(folder / f"{index}.png")]
     if any(path.stem.isdecimal() for path in folder.glob("*.png")):
-        before = read_record(folder).get("settings", {})
+        before = Record.read(folder).settings
         changed = [name for name, value in settings.items() if before.get(name) != value]
         if changed:
             raise UserError(

@@ -2,9 +2,8 @@
 
 import os
 from argparse import Namespace
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -17,7 +16,7 @@ from realfill.lock import one_writer
 from realfill.model.base import load_base, native_resolution, resolve_base
 from realfill.model.integrity import fingerprint, fingerprints
 from realfill.model.save import check_hub, push_to_hub, save_merged, write_results
-from realfill.record import LORA_FILE, library_versions, read_record
+from realfill.record import LORA_FILE, TrainingRecord, all_versions
 from realfill.scene import Scene, load_scene
 from realfill.settings import PROMPT, TrainingSettings
 from realfill.training import loop
@@ -106,7 +105,7 @@ def train(accelerator: Accelerator, scene: Scene, arguments: Namespace) -> None:
     )
     api = check_hub(arguments.hub_token) if arguments.push_to_hub else None
 
-    seed = choose_seed(arguments.seed, read_record(checkpoint or output_dir))
+    seed = choose_seed(arguments.seed, TrainingRecord.read(checkpoint or output_dir).seed)
     if arguments.max_memory_gb:
         arguments.mixed_precision = accelerator.mixed_precision
         arguments = choose_savings(accelerator, arguments, try_out)
@@ -123,7 +122,7 @@ def train(accelerator: Accelerator, scene: Scene, arguments: Namespace) -> None:
     run_state = set_up(accelerator, pipeline, scene, settings, arguments)
     if checkpoint:
         state, tensors = load_checkpoint(checkpoint)
-        require_same(record, read_record(checkpoint), checkpoint)
+        require_same(record, TrainingRecord.read(checkpoint), checkpoint)
         restore_training(accelerator, run_state, state, tensors)
     fit(accelerator, pipeline, run_state, scene, settings, arguments, record)
     if accelerator.is_main_process:
@@ -142,24 +141,24 @@ def make_record(
     scene: Scene,
     settings: TrainingSettings,
     arguments: Namespace,
-) -> dict[str, Any]:
+) -> TrainingRecord:
     """Return what realfill.json says of this run. Raises `UserError` for foreign files."""
     base = arguments.pretrained_model_name_or_path
     place = Path(resolve_base(base))
-    return {
-        "script": SCRIPT,
-        "files": claim_output(Path(arguments.output_dir), arguments.save_merged),
-        "base": base,
-        "base_folder": str(place.resolve()) if place.is_dir() else None,
-        "revision": arguments.revision,
-        "prompt": PROMPT,
-        "scene": scene.name,
-        "steps": settings.max_train_steps,
-        "settings": asdict(settings),
-        "identity": {"base": fingerprint(pipeline), "scene": scene.digest()},
-        "base_fingerprints": fingerprints(pipeline),
-        "versions": library_versions(),
-    }
+    return TrainingRecord(
+        script=SCRIPT,
+        files=claim_output(Path(arguments.output_dir), arguments.save_merged),
+        base=base,
+        base_folder=str(place.resolve()) if place.is_dir() else None,
+        revision=arguments.revision,
+        prompt=PROMPT,
+        scene=scene.name,
+        steps=settings.max_train_steps,
+        settings=asdict(settings),
+        identity={"base": fingerprint(pipeline), "scene": scene.digest()},
+        base_fingerprints=fingerprints(pipeline),
+        versions=all_versions(),
+    )
 
 
 def load(
@@ -200,7 +199,7 @@ def fit(
     scene: Scene,
     settings: TrainingSettings,
     arguments: Namespace,
-    record: dict[str, Any],
+    record: TrainingRecord,
 ) -> None:
     """Run the training loop with its logs, checkpoints and validations."""
     output_dir = Path(arguments.output_dir)
@@ -222,7 +221,7 @@ def fit(
                 step,
                 training_tensors(accelerator, run_state),
                 training_state(accelerator, run_state),
-                lambda folder: write_results(folder, pipeline, record | {"steps": step}),
+                lambda folder: write_results(folder, pipeline, replace(record, steps=step)),
                 arguments.checkpoints_total_limit,
             )
         if arguments.num_validation_images and step % arguments.validation_steps == 0:
