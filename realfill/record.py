@@ -17,8 +17,6 @@ from realfill.storage import write_json
 LORA_FILE = "pytorch_lora_weights.safetensors"
 RECORD_FILE = "realfill.json"
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors")
-RANKING_FILE = "loftr_ranking_scores.json"
-SHEET_FILE = "ranking.png"
 MODEL_FILES = (LORA_FILE, "model_index.json", "state.json")
 """What tells a folder with a model, or a checkpoint, from one with completions."""
 UNKNOWN = "another program"
@@ -199,25 +197,3 @@ def refuse_model(output_dir: Path) -> None:
         raise UserError(
             f"{output_dir}: holds a model; choose another --output_dir for the completions"
         )
-
-
-def claim_ranking(folder: Path, ranking_file: str) -> None:
-    """Raise `UserError` if writing a ranking into `folder` would replace what is none."""
-    if Path(ranking_file).name != ranking_file or not ranking_file.endswith(".json"):
-        raise UserError(f"--ranking_output_file {ranking_file}: give the name of a .json file")
-    ranked = any(is_ranking(path) for path in folder.glob("*.json"))
-    path = folder / ranking_file
-    if path.exists() and not is_ranking(path):
-        raise UserError(f"{path}: is no ranking; remove it, or name another --ranking_output_file")
-    sheet = folder / SHEET_FILE
-    if sheet.exists() and not (ranked or SHEET_FILE in (Record.read(folder).files or ())):
-        raise UserError(f"{sheet}: was there before any ranking; move it away")
-
-
-def is_ranking(path: Path) -> bool:
-    """Say whether `path` is a ranking file; a damaged one is not."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and content.keys() >= {"metadata", "ranking"}

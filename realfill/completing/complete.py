@@ -15,6 +15,7 @@ from realfill.sampling.folder import (
     PROVENANCE_FOLDER,
     SCRIPT,
     claim_completions,
+    file_name,
     missing_completions,
     overwriting,
 )
@@ -106,10 +107,10 @@ def write_completion(
 
     Returns the record with these.
     """
-    write_image(folder / f"{index}.png", completion.image)
+    write_image(folder / file_name(index), completion.image)
     if completion.provenance is not None:
         (folder / PROVENANCE_FOLDER).mkdir(exist_ok=True)
-        write_image(folder / PROVENANCE_FOLDER / f"{index}.png", completion.provenance.draw())
+        write_image(folder / PROVENANCE_FOLDER / file_name(index), completion.provenance.draw())
         shares = completion.provenance.shares()
         evidence = {str(index): completion.evidence | {"provenance": shares}}
         record = replace(record, completions=record.completions | evidence)

@@ -19,7 +19,8 @@ from benchmark.ranking import find_fault, read_ranking
 from benchmark.scoring import Scored
 from realfill.errors import UserError
 from realfill.images.read import is_image, read_mask, read_photo
-from realfill.record import RECORD_FILE, TrainingRecord, claim, is_ranking
+from realfill.ranking_file import RANKING_FILE, is_ranking
+from realfill.record import RECORD_FILE, TrainingRecord, claim
 from realfill.scene import load_target
 from realfill.training.checkpoints import find_damage
 from realfill.training.runs import choose_seed, require_same
@@ -103,7 +104,7 @@ def check_record(content: object, cut: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         text = json.dumps(content).encode()
-        for file in (RECORD_FILE, "state.json", "loftr_ranking_scores.json"):
+        for file in (RECORD_FILE, "state.json", RANKING_FILE):
             (folder / file).write_bytes(text[: len(text) - cut])
         try:
             record = TrainingRecord.read(folder)
@@ -113,7 +114,7 @@ def check_record(content: object, cut: int) -> None:
         except UserError as error:
             assert name in str(error)
         assert find_damage(folder) is None or isinstance(find_damage(folder), str)
-        path = folder / "loftr_ranking_scores.json"
+        path = folder / RANKING_FILE
         result = Scored(None, hashes={"0.png": "x"})
         (folder / "0.png").touch()
         if find_fault(path, result, None) is None:
