@@ -18,7 +18,7 @@ from realfill.command_line import (
     whole,
 )
 from realfill.scene import load_scene
-from realfill.settings import SCHEDULES, TrainingFlags
+from realfill.settings import PRECISIONS, SCHEDULES, TrainingFlags
 
 
 def parse_arguments(argv: list[str] | None) -> TrainingFlags:
@@ -51,7 +51,7 @@ def parse_arguments(argv: list[str] | None) -> TrainingFlags:
         "seed of all draws (default: a random one, written down)",
         type=whole(0, LARGEST_SEED),
     )
-    add("mixed_precision", "default: the fastest safe one here", choices=("no", "fp16", "bf16"))
+    add("mixed_precision", "default: the fastest safe one here", choices=PRECISIONS)
 
     add("max_train_steps", "optimizer steps (default: 2000)", type=whole(1))
     add("num_train_epochs", "passes over the photos, in place of steps", type=whole(1))

@@ -17,6 +17,7 @@ SCHEDULES = (
 """Schedules of the learning rate, by diffusers' names, which take seconds to import."""
 FILLS = ("auto", "model", "exemplar", "none")
 GEOMETRY_MODES = ("auto", "off", "only")
+PRECISIONS = ("no", "fp16", "bf16")
 MATCHERS = ("auto", "loftr", "sift")
 DEFAULT_STEPS = {"dpm": 20, "ddim": 50, "ddpm": 200}
 """Steps by scheduler; "ddpm" is the paper's."""

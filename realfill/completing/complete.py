@@ -1,16 +1,19 @@
 """Completing a photo: what geometry knows, what fills the rest, and what is written down."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from accelerate import PartialState
 
+from realfill.command_line import quiet_libraries
+from realfill.completing.fillers import exemplar_filler, no_filler
 from realfill.completing.job import Completion, Filler, Job, Rest
 from realfill.completing.present import present
+from realfill.devices import start_process
 from realfill.geometry.guide import cached_prefill, guide
 from realfill.lock import one_writer
-from realfill.record import CompletionsRecord, all_versions
+from realfill.record import CompletionsRecord, Record, all_versions
 from realfill.sampling.folder import (
     PROVENANCE_FOLDER,
     SCRIPT,
@@ -19,24 +22,39 @@ from realfill.sampling.folder import (
     missing_completions,
     overwriting,
 )
+from realfill.seeds import choose_seed
 from realfill.storage import write_image
 
 
-def complete_scene(job: Job, prepare: Callable[[], Filler], state: PartialState) -> None:
+def complete_scene(job: Job) -> None:
     """Write the completions that are missing in the output folder, and what goes with them.
 
-    `prepare` is called when the folder is locked. Raises `UserError` if there are completions of
-    other settings and `overwrite` is not set, and for a folder that is not infer.py's to write to.
+    Raises `UserError` if there are completions of other settings and `overwrite` is not set, and
+    for a folder that is not infer.py's to write to.
     """
-    folder = job.output_dir
+    state, folder = start_process(), job.output_dir
     with one_writer(folder):
         state.wait_for_everyone()  # what a killed run left half-written is gone
         files = claim_completions(folder, job.num_images, job.scene_folder)
-        filler = prepare()
+        filler = choose_filler(job, state)
         with overwriting(folder, job.overwrite, state) as stage:
             rest, record = fill_missing(replace(job, output_dir=stage), filler, files, state)
         state.wait_for_everyone()
         present(job, filler, rest, record, state)
+
+
+def choose_filler(job: Job, state: PartialState) -> Filler:
+    """Return what fills the part of the hole that geometry leaves."""
+    if job.fill == "none":
+        return no_filler(job.geometry)
+    recorded = None if job.overwrite else Record.read(job.output_dir).seed
+    seed = choose_seed(job.seed, recorded)
+    if job.fill == "exemplar":
+        return exemplar_filler(seed)
+    from realfill.completing.model_filler import model_filler  # diffusers: seconds to import
+
+    quiet_libraries()
+    return model_filler(job.model, seed, state)
 
 
 def fill_missing(
@@ -59,8 +77,8 @@ def fill_missing(
         scene=job.scene.name,
         settings=settings,
         versions=all_versions(),
-        model_path=job.model_path,
-        base_only=job.base_only,
+        model_path=job.model.model_path,
+        base_only=job.model.base_only,
         completions=evidence,
     )
     with state.split_between_processes(missing) as share:

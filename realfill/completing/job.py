@@ -47,6 +47,24 @@ class Filler:
 
 
 @dataclass(frozen=True)
+class ModelFlags:
+    """What is asked of the model and the sampling; None takes the default."""
+
+    model_path: str | None = None
+    pretrained_model_name_or_path: str | None = None
+    base_only: bool = False
+    mixed_precision: str | None = None
+    resolution: int | None = None
+    scheduler: str = "dpm"
+    num_inference_steps: int | None = None
+    guidance_scale: float = 1.0
+    prompt: str | None = None
+    strength: float | None = None
+    """If given, sampling starts from a completion from exemplars under this much noise."""
+    batch_size: int | None = None
+
+
+@dataclass(frozen=True)
 class Job:
     """One scene, and where its completions go."""
 
@@ -60,6 +78,9 @@ class Job:
     matcher: str | None
     """What ranks the completions; None leaves it to the judge of exemplars."""
     scene_folder: Path | None
-    model_path: str | None = None
-    """As asked for, for the record; so is the next."""
-    base_only: bool = False
+    fill: str
+    """What fills the rest: "model", "exemplar" or "none"."""
+    seed: int | None
+    """Image i starts from `seed + i`; None takes the recorded one, or a random one."""
+    model: ModelFlags
+    """Used if the model fills."""

@@ -1,13 +1,13 @@
 """Filling with an inpainting model: loads it, and samples what geometry leaves."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 from accelerate import PartialState
 from diffusers import StableDiffusionInpaintPipeline
 
 from realfill.completing.fillers import from_exemplars
-from realfill.completing.job import Completion, Filler, Rest
+from realfill.completing.job import Completion, Filler, ModelFlags, Rest
 from realfill.devices import DTYPES, choose_precision
 from realfill.model.base import native_resolution
 from realfill.model.integrity import fingerprint
@@ -17,36 +17,15 @@ from realfill.record import TrainingRecord
 from realfill.sampling.sampler import complete
 from realfill.scene import Scene
 from realfill.settings import DEFAULT_STEPS, SamplingSettings
-from realfill.training.runs import choose_seed
 
 
-@dataclass(frozen=True)
-class ModelFlags:
-    """What infer.py's flags say of the model and the sampling; None takes the default."""
-
-    model_path: str
-    pretrained_model_name_or_path: str | None = None
-    base_only: bool = False
-    mixed_precision: str | None = None
-    resolution: int | None = None
-    scheduler: str = "dpm"
-    num_inference_steps: int | None = None
-    guidance_scale: float = 1.0
-    prompt: str | None = None
-    strength: float | None = None
-    """If given, sampling starts from a completion from exemplars under this much noise."""
-    seed: int | None = None
-    batch_size: int | None = None
-
-
-def model_filler(flags: ModelFlags, recorded_seed: int | None, state: PartialState) -> Filler:
+def model_filler(flags: ModelFlags, seed: int, state: PartialState) -> Filler:
     """Load the model onto the device and return the filler that samples with it.
 
-    The recorded seed, of the output folder, is taken if the flags give none. Raises `UserError`.
+    Raises `UserError`.
     """
     pipeline, record, precision = load_model(flags, state)
     sampling = settle(flags, record, native_resolution(pipeline))
-    seed = choose_seed(flags.seed, recorded_seed)
 
     def fill(scene: Scene, rest: Rest, indices: Sequence[int]) -> Iterator[tuple[int, Completion]]:
         target, strength = rest.scene.target, rest.strength

@@ -17,6 +17,7 @@ from realfill.model.integrity import fingerprint, fingerprints
 from realfill.model.save import check_hub, push_to_hub, save_merged, write_results
 from realfill.record import LORA_FILE, TrainingRecord, all_versions
 from realfill.scene import Scene, load_scene
+from realfill.seeds import choose_seed
 from realfill.settings import PROMPT, Hyperparameters, TrainingFlags, TrainingSettings
 from realfill.training import loop
 from realfill.training.build import set_up
@@ -26,7 +27,6 @@ from realfill.training.memory_budget import choose_savings, explain_shortage
 from realfill.training.runs import (
     SCRIPT,
     check_output,
-    choose_seed,
     claim_output,
     is_finished,
     is_merged,

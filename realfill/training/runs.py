@@ -1,11 +1,8 @@
 """What a training run is: its output folder, its seed, and whether it goes on from another."""
 
 import json
-import secrets
 from pathlib import Path
 from typing import Any
-
-from accelerate.utils import broadcast_object_list
 
 from realfill.errors import UserError
 from realfill.model.integrity import find_lora_damage
@@ -49,15 +46,6 @@ def claim_output(output_dir: Path, merged: bool) -> list[str]:
 def is_merged(output_dir: Path) -> bool:
     """Say whether the merged pipeline is there."""
     return all((output_dir / name).exists() for name in MERGED)
-
-
-def choose_seed(requested: int | None, recorded: int | None) -> int:
-    """Return the seed asked for, the recorded one, or a new one that all processes share."""
-    if requested is not None:
-        return requested
-    if recorded is not None:
-        return recorded
-    return broadcast_object_list([secrets.randbelow(2**31)])[0]
 
 
 def is_finished(output_dir: Path, record: TrainingRecord, checkpoint: Path | None) -> bool:

@@ -15,7 +15,7 @@ from realfill.model.load import load_adapted
 from realfill.record import LORA_FILE, RECORD_FILE, Record, TrainingRecord, claim, refuse_scene
 from realfill.sampling import sampler
 from realfill.sampling.folder import claim_completions, missing_completions
-from realfill.training.runs import choose_seed
+from realfill.seeds import choose_seed
 from tests.bases import make_base
 from tests.conftest import RunScript, draw_photo, train_flags, write_scene
 from tests.test_infer_script import infer_flags

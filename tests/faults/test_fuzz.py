@@ -22,8 +22,9 @@ from realfill.images.read import is_image, read_mask, read_photo
 from realfill.ranking_file import RANKING_FILE, is_ranking
 from realfill.record import RECORD_FILE, TrainingRecord, claim
 from realfill.scene import load_target
+from realfill.seeds import choose_seed
 from realfill.training.checkpoints import find_damage
-from realfill.training.runs import choose_seed, require_same
+from realfill.training.runs import require_same
 from tests.conftest import draw_photo
 
 SEED = int(os.environ.get("REALFILL_FUZZ_SEED", 0))
