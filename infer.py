@@ -9,9 +9,10 @@ from pathlib import Path
 
 from PIL import Image
 
+import realfill
 from realfill.command_line import LARGEST_SEED, collect, make_parser, real, run, whole
 from realfill.errors import UserError
-from realfill.scene import Scene, load_scene, load_target, load_truth
+from realfill.scene import Scene, load_target, load_truth
 from realfill.settings import DEFAULT_STEPS, FILLS, GEOMETRY_MODES, MATCHERS, PRECISIONS, PROMPT
 
 
@@ -115,7 +116,7 @@ def read_photos(arguments: Namespace) -> tuple[Scene, Image.Image | None]:
     if arguments.scene is None:
         photos = load_target(arguments.validation_image, arguments.validation_mask)
         return Scene(arguments.validation_image.stem, {}, *photos), None
-    scene = load_scene(arguments.scene)
+    scene = realfill.load_scene(arguments.scene)
     if arguments.validation_image or arguments.validation_mask:
         raise UserError("--scene gives the photo and the mask; leave the --validation_ flags out")
     return scene, load_truth(arguments.scene)
@@ -125,24 +126,20 @@ def main(argv: list[str] | None = None) -> None:
     """Write 0.png, 1.png, …, contact_sheet.png, provenance.png and realfill.json."""
     arguments = parse_arguments(argv)
     scene, truth = read_photos(arguments)
-    # These take seconds to import.
-    from realfill.completing.complete import complete_scene
-    from realfill.completing.job import Job, ModelFlags
-
-    job = Job(
+    job = realfill.Job(
         scene=scene,
-        truth=truth,
         output_dir=arguments.output_dir,
-        num_images=arguments.num_images,
-        geometry=arguments.geometry,
-        overwrite=arguments.overwrite,
-        matcher=arguments.rank,
+        truth=truth,
         scene_folder=arguments.scene,
-        fill=arguments.fill,
+        num_images=arguments.num_images,
         seed=arguments.seed,
-        model=collect(ModelFlags, arguments),
+        overwrite=arguments.overwrite,
+        geometry=arguments.geometry,
+        fill=arguments.fill,
+        matcher=arguments.rank,
+        model=collect(realfill.ModelFlags, arguments),
     )
-    complete_scene(job)
+    realfill.complete_scene(job)
 
 
 if __name__ == "__main__":

@@ -7,17 +7,16 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+import realfill
 from realfill.command_line import (
     LARGEST_SEED,
     collect,
     hide_secrets,
     make_parser,
-    quiet_libraries,
     real,
     run,
     whole,
 )
-from realfill.scene import load_scene
 from realfill.settings import PRECISIONS, SCHEDULES, TrainingFlags
 
 
@@ -132,11 +131,8 @@ def parse_arguments(argv: list[str] | None) -> TrainingFlags:
 def main(argv: list[str] | None = None) -> None:
     """Train and leave the LoRA file."""
     flags = parse_arguments(argv)
-    scene = load_scene(flags.train_data_dir)
-    from realfill.training.job import train_scene  # torch and diffusers: seconds to import
-
-    quiet_libraries()
-    train_scene(scene, flags)
+    scene = realfill.load_scene(flags.train_data_dir)
+    realfill.train_scene(scene, flags)
 
 
 if __name__ == "__main__":

@@ -69,18 +69,21 @@ class Job:
     """One scene, and where its completions go."""
 
     scene: Scene
-    truth: Image.Image | None
     output_dir: Path
-    num_images: int
-    geometry: str
-    """One of `settings.GEOMETRY_MODES`."""
-    overwrite: bool
-    matcher: str | None
-    """What ranks the completions; None leaves it to the judge of exemplars."""
-    scene_folder: Path | None
-    fill: str
-    """What fills the rest: "model", "exemplar" or "none"."""
-    seed: int | None
+    truth: Image.Image | None = None
+    """The whole photo, for the contact sheet."""
+    scene_folder: Path | None = None
+    """Where the scene was read; nothing is written there."""
+    num_images: int = 16
+    seed: int | None = None
     """Image i starts from `seed + i`; None takes the recorded one, or a random one."""
-    model: ModelFlags
+    overwrite: bool = False
+    """Replace completions made with other settings."""
+    geometry: str = "auto"
+    """One of `settings.GEOMETRY_MODES`."""
+    fill: str = "exemplar"
+    """What fills the rest: "model", "exemplar" or "none"."""
+    matcher: str | None = None
+    """What ranks the completions; None leaves it to the judge of exemplars."""
+    model: ModelFlags = ModelFlags()
     """Used if the model fills."""

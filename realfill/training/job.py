@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration
 from diffusers import StableDiffusionInpaintPipeline
 
+from realfill.command_line import quiet_libraries
 from realfill.devices import DTYPES, check_flags, choose_precision, start_process
 from realfill.errors import UserError
 from realfill.lock import one_writer
@@ -84,6 +85,7 @@ def make_settings(
 @explain_shortage()
 def train_scene(scene: Scene, flags: TrainingFlags) -> None:
     """Train on `scene` and leave the LoRA file in the output folder, with that to itself."""
+    quiet_libraries()
     accelerator = start_accelerator(flags)
     with one_writer(flags.output_dir):
         accelerator.wait_for_everyone()  # what a killed run left half-written is gone
