@@ -5,22 +5,15 @@ accelerate launch infer.py --model_path OUTPUT --scene SCENE --output_dir RESULT
 """
 
 from argparse import Namespace
-from dataclasses import fields
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from realfill.command_line import LARGEST_SEED, make_parser, quiet_libraries, real, run, whole
+import realfill
+from realfill.command_line import LARGEST_SEED, collect, make_parser, real, run, whole
 from realfill.errors import UserError
-from realfill.scene import Scene, load_scene, load_target, load_truth
-from realfill.settings import DEFAULT_STEPS, FILLS, GEOMETRY_MODES, MATCHERS, PROMPT
-
-if TYPE_CHECKING:
-    from accelerate import PartialState
-
-    from realfill.completing.job import Filler
+from realfill.scene import Scene, load_target, load_truth
+from realfill.settings import DEFAULT_STEPS, FILLS, GEOMETRY_MODES, MATCHERS, PRECISIONS, PROMPT
 
 
 def parse_arguments(argv: list[str] | None) -> Namespace:
@@ -72,11 +65,7 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
         type=whole(1, 65536),
         help="working short side (default: the one trained with)",
     )
-    add(
-        "--mixed_precision",
-        choices=("no", "fp16", "bf16"),
-        help="default: the fastest safe one here",
-    )
+    add("--mixed_precision", choices=PRECISIONS, help="default: the fastest safe one here")
     add("--batch_size", type=whole(1), help="images at once (default: as many as fit)")
     add(
         "--scheduler",
@@ -98,9 +87,8 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
         help="sample from exemplars under this much noise, 0 to 1 (default: from noise alone)",
     )
     arguments = parser.parse_args(argv)
-    check = check_arguments(arguments)
-    if check:
-        parser.error(check)
+    if fault := check_arguments(arguments):
+        parser.error(fault)
     return arguments
 
 
@@ -128,52 +116,30 @@ def read_photos(arguments: Namespace) -> tuple[Scene, Image.Image | None]:
     if arguments.scene is None:
         photos = load_target(arguments.validation_image, arguments.validation_mask)
         return Scene(arguments.validation_image.stem, {}, *photos), None
-    scene = load_scene(arguments.scene)
+    scene = realfill.load_scene(arguments.scene)
     if arguments.validation_image or arguments.validation_mask:
         raise UserError("--scene gives the photo and the mask; leave the --validation_ flags out")
     return scene, load_truth(arguments.scene)
-
-
-def choose_filler(arguments: Namespace, state: "PartialState") -> "Filler":
-    """Return what fills the part of the hole that geometry leaves."""
-    from realfill.completing.fillers import exemplar_filler, no_filler
-    from realfill.record import read_record
-    from realfill.training.runs import choose_seed
-
-    if arguments.fill == "none":
-        return no_filler(arguments.geometry)
-    previous = {} if arguments.overwrite else read_record(arguments.output_dir)
-    if arguments.fill == "exemplar":
-        return exemplar_filler(choose_seed(arguments.seed, previous))
-    from realfill.completing.model_filler import ModelFlags, model_filler
-
-    quiet_libraries()
-    flags = {field.name: getattr(arguments, field.name) for field in fields(ModelFlags)}
-    return model_filler(ModelFlags(**flags), previous, state)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Write 0.png, 1.png, …, contact_sheet.png, provenance.png and realfill.json."""
     arguments = parse_arguments(argv)
     scene, truth = read_photos(arguments)
-    # These take seconds to import, and diffusers only the model needs.
-    from realfill.completing.complete import complete_scene
-    from realfill.completing.job import Job
-    from realfill.devices import start_process
-
-    state = start_process()
-    job = Job(
-        scene,
-        truth,
-        arguments.output_dir,
-        arguments.num_images,
-        arguments.geometry,
-        arguments.overwrite,
-        arguments.rank,
-        arguments.scene,
-        {"model_path": arguments.model_path, "base_only": arguments.base_only},
+    job = realfill.Job(
+        scene=scene,
+        output_dir=arguments.output_dir,
+        truth=truth,
+        scene_folder=arguments.scene,
+        num_images=arguments.num_images,
+        seed=arguments.seed,
+        overwrite=arguments.overwrite,
+        geometry=arguments.geometry,
+        fill=arguments.fill,
+        matcher=arguments.rank,
+        model=collect(realfill.ModelFlags, arguments),
     )
-    complete_scene(job, partial(choose_filler, arguments, state), state)
+    realfill.complete_scene(job)
 
 
 if __name__ == "__main__":

@@ -22,9 +22,10 @@ from realfill.images.read import read_photo
 from realfill.lock import one_writer
 from realfill.matching.evidence import COUNTS
 from realfill.matching.pairs import choose_matcher
-from realfill.ranking.rank import find_completions, rank_folder
+from realfill.ranking.rank import rank_folder
 from realfill.ranking.references import add_best, find_copies
-from realfill.record import RANKING_FILE
+from realfill.ranking_file import RANKING_FILE
+from realfill.sampling.folder import find_completions
 from realfill.scene import find_image, load_references, load_target
 from realfill.settings import MATCHERS
 

@@ -5,7 +5,6 @@ accelerate launch refill.py --scene SCENE --output_dir OUTPUT
 Started again after an interruption, it goes on where it stopped.
 """
 
-import json
 import shlex
 import shutil
 from argparse import Namespace
@@ -19,7 +18,8 @@ from realfill.errors import UserError
 from realfill.images.read import read_photo
 from realfill.lock import one_writer
 from realfill.ranking.references import add_best, photos_in
-from realfill.record import RANKING_FILE, refuse_scene
+from realfill.ranking_file import RANKING_FILE, read_ranking
+from realfill.record import refuse_scene
 from realfill.scene import Scene, load_scene, load_truth
 from realfill.settings import MATCHERS
 from realfill.sheets.contact import make_rounds_sheet
@@ -109,8 +109,7 @@ def play(
         ]
     )
     state.wait_for_everyone()
-    ranking = json.loads((completions / RANKING_FILE).read_text("utf-8"))["ranking"]
-    return [completions / place["filename"] for place in ranking]
+    return [completions / name for name in read_ranking(completions / RANKING_FILE)]
 
 
 def grow_scene(scene: Path, ranked: list[Path], grown: Path, target_count: int) -> None:

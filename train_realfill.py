@@ -3,28 +3,27 @@
 accelerate launch train_realfill.py --train_data_dir SCENE --output_dir OUTPUT
 """
 
-from argparse import Namespace
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+import realfill
 from realfill.command_line import (
     LARGEST_SEED,
+    collect,
     hide_secrets,
     make_parser,
-    quiet_libraries,
     real,
     run,
     whole,
 )
-from realfill.scene import load_scene
-from realfill.settings import DEFAULT_BASE, SCHEDULES, TrainingSettings
+from realfill.settings import PRECISIONS, SCHEDULES, TrainingFlags
 
 
-def parse_arguments(argv: list[str] | None) -> Namespace:
+def parse_arguments(argv: list[str] | None) -> TrainingFlags:
     """Parse `argv`, or the command line; the names are the seed implementation's."""
     parser = make_parser("Adapt an inpainting base model to one scene with LoRA.")
-    default = {f.name: f.default for f in fields(TrainingSettings) if f.default is not MISSING}
+    default = {f.name: f.default for f in fields(TrainingFlags) if f.default is not MISSING}
 
     def add(name: str, help: str, **options: Any) -> None:
         options.setdefault("default", default.get(name))
@@ -37,10 +36,10 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
         add(name, help, action="store_true", default=False)
 
     add("train_data_dir", "scene folder with ref/ and target/", type=Path, required=True)
-    add("output_dir", "folder for the LoRA file, checkpoints and logs", default="realfill-model")
-    add("pretrained_model_name_or_path", "base: folder or hub id", default=DEFAULT_BASE)
-    add("revision", "revision of the base on the hub", default=None)
-    add("tokenizer_name", "tokenizer, where it is not the base's", default=None)
+    add("output_dir", "folder for the LoRA file, checkpoints and logs")
+    add("pretrained_model_name_or_path", "base: folder or hub id")
+    add("revision", "revision of the base on the hub")
+    add("tokenizer_name", "tokenizer, where it is not the base's")
     add(
         "resolution",
         "side of the crops in pixels (default: the base's native size)",
@@ -51,9 +50,9 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
         "seed of all draws (default: a random one, written down)",
         type=whole(0, LARGEST_SEED),
     )
-    add("mixed_precision", "default: the fastest safe one here", choices=("no", "fp16", "bf16"))
+    add("mixed_precision", "default: the fastest safe one here", choices=PRECISIONS)
 
-    add("max_train_steps", "optimizer steps (default: 2000)", default=None, type=whole(1))
+    add("max_train_steps", "optimizer steps (default: 2000)", type=whole(1))
     add("num_train_epochs", "passes over the photos, in place of steps", type=whole(1))
     add("train_batch_size", "samples a step and process, drawn with replacement", type=whole(1))
     add("gradient_accumulation_steps", "batches summed into one optimizer step", type=whole(1))
@@ -93,21 +92,16 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
     names = " ".join(default["lora_target_modules"])
     add("lora_target_modules", f"adapted modules of the UNet (default: {names})", nargs="+")
 
-    add(
-        "num_validation_images",
-        "completions a validation; 0 turns it off",
-        default=4,
-        type=whole(0),
-    )
-    add("validation_steps", "steps between validations", default=100, type=whole(1))
-    add("checkpointing_steps", "steps between checkpoints", default=500, type=whole(1))
+    add("num_validation_images", "completions a validation; 0 turns it off", type=whole(0))
+    add("validation_steps", "steps between validations", type=whole(1))
+    add("checkpointing_steps", "steps between checkpoints", type=whole(1))
     add("checkpoints_total_limit", "checkpoints kept (default: all)", type=whole(1))
-    add("resume_from_checkpoint", "go on from this folder, or from the 'latest'", default=None)
-    add("logging_dir", "folder of the logs, in the output folder", default="logs")
+    add("resume_from_checkpoint", "go on from this folder, or from the 'latest'")
+    add("logging_dir", "folder of the logs, in the output folder")
     trackers = ("tensorboard", "wandb", "all", "none")
-    add("report_to", "where to log", default="tensorboard", choices=trackers)
-    add("wandb_project_name", "project on Weights & Biases", default="realfill")
-    add("wandb_key", "API key; 'wandb login' or WANDB_API_KEY is safer", default=None)
+    add("report_to", "where to log", choices=trackers)
+    add("wandb_project_name", "project on Weights & Biases")
+    add("wandb_key", "API key; 'wandb login' or WANDB_API_KEY is safer")
 
     add(
         "max_memory_gb", "stay within it: try out which memory savings it takes", type=real(above=0)
@@ -118,8 +112,8 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
     switch("allow_tf32", "TF32 matrix products on Ampere GPUs and newer")
     switch("save_merged", "also write the whole pipeline with the layers merged in")
     switch("push_to_hub", "upload the LoRA file to the hub at the end")
-    add("hub_token", "token for the upload; 'hf auth login' is safer", default=None)
-    add("hub_model_id", "repository on the hub (default: the output folder's name)", default=None)
+    add("hub_token", "token for the upload; 'hf auth login' is safer")
+    add("hub_model_id", "repository on the hub (default: the output folder's name)")
     switch("set_grads_to_none", "accepted; gradients are always set to none")
     switch("pad_to_full_batch", "accepted; batches are always full")
     add("local_rank", "accepted; accelerate sets it", type=int, default=-1)
@@ -130,17 +124,15 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
             f"--lora_bias {arguments.lora_bias}: trained biases cannot be kept, diffusers refuses "
             "a LoRA file with biases; leave the flag out"
         )
-    return arguments
+    arguments.lora_target_modules = tuple(arguments.lora_target_modules)
+    return collect(TrainingFlags, arguments)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Train and leave the LoRA file."""
-    arguments = parse_arguments(argv)
-    scene = load_scene(arguments.train_data_dir)
-    from realfill.training.job import train_scene  # torch and diffusers: seconds to import
-
-    quiet_libraries()
-    train_scene(scene, arguments)
+    flags = parse_arguments(argv)
+    scene = realfill.load_scene(flags.train_data_dir)
+    realfill.train_scene(scene, flags)
 
 
 if __name__ == "__main__":

@@ -10,15 +10,17 @@ import sys
 import threading
 import time
 import warnings
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
+from dataclasses import fields
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 
 from realfill.errors import UserError
 
+T = TypeVar("T")
 LARGEST_SEED = 2**63 - 1
 SOMETHING_LEFT_OUT = 3
 """Exit code of a script that did what could be done and said what could not."""
@@ -46,6 +48,12 @@ def make_parser(description: str, **options: Any) -> ArgumentParser:
     parser = ArgumentParser(description=description, fromfile_prefix_chars="@", **options)
     parser.error = lambda message: stop(f"{message} (--help lists the flags)")  # type: ignore
     return parser
+
+
+def collect(kind: type[T], arguments: Namespace) -> T:
+    """Return the dataclass `kind` with the values of the flags that have its fields' names."""
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: getattr(arguments, name) for name in names})
 
 
 def whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:

@@ -3,13 +3,13 @@
 import importlib.util
 import os
 import re
-from argparse import Namespace
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
 from realfill.errors import UserError
+from realfill.settings import TrainingFlags
 
 SHORTAGE = (
     "out of memory|allocate memory|ALLOC_FAILED|can't start new thread"
@@ -57,18 +57,18 @@ def choose_precision(device: torch.device, requested: str | None) -> str:
     return requested
 
 
-def check_flags(arguments: Namespace, device: torch.device) -> None:
+def check_flags(flags: TrainingFlags, device: torch.device) -> None:
     """Refuse training flags that need what this machine lacks, before anything is loaded."""
     xformers = "enable_xformers_memory_efficient_attention"
     gpu_flags = (xformers, "use_8bit_adam", "use_4bit_base", "allow_tf32")
     for flag in gpu_flags:
-        if getattr(arguments, flag) and device.type != "cuda":
+        if getattr(flags, flag) and device.type != "cuda":
             raise UserError(f"--{flag} needs an NVIDIA GPU and none was found; leave the flag out")
     needed = {
-        "xformers": arguments.enable_xformers_memory_efficient_attention,
-        "bitsandbytes": arguments.use_8bit_adam or arguments.use_4bit_base,
-        "wandb": arguments.report_to == "wandb",
-        "tensorboard": arguments.report_to == "tensorboard",
+        "xformers": flags.enable_xformers_memory_efficient_attention,
+        "bitsandbytes": flags.use_8bit_adam or flags.use_4bit_base,
+        "wandb": flags.report_to == "wandb",
+        "tensorboard": flags.report_to == "tensorboard",
     }
     for package, wanted in needed.items():
         if wanted and importlib.util.find_spec(package) is None:

@@ -1,64 +1,154 @@
-"""Who made what is in a folder: a script replaces only files that its record names as its own."""
+"""realfill.json: who made what is in a folder. A script replaces only files that it made."""
 
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Self, get_origin, get_type_hints
 
+from realfill import __version__
 from realfill.errors import UserError
+from realfill.settings import PROMPT
+from realfill.storage import write_json
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 RECORD_FILE = "realfill.json"
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors")
-RANKING_FILE = "loftr_ranking_scores.json"
-SHEET_FILE = "ranking.png"
 MODEL_FILES = (LORA_FILE, "model_index.json", "state.json")
 """What tells a folder with a model, or a checkpoint, from one with completions."""
+UNKNOWN = "another program"
 
 
-def read_record(folder: Path) -> dict[str, Any]:
-    """Read the `realfill.json` of `folder`, or return an empty record if there is none.
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What every realfill.json says. An entry that a file lacks has its default here."""
 
-    Raises `UserError` if it is damaged.
-    """
-    path = folder / RECORD_FILE
-    if not path.is_file():
-        return {}
-    try:
-        record = json.loads(path.read_text("utf-8"))
-        check_shape(record)
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: damaged ({error}); delete it or make the folder anew") from None
-    return record
+    script: str | None = None
+    """The script that made the folder's files; None if there is no record."""
+    files: list[str] | None = None
+    """Names in the folder that are the script's own; None in records of earlier releases."""
+    scene: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """All that decides what comes out, besides the photos and the weights."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Of this package and of the libraries."""
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the record of `folder`, or return one of defaults if there is none.
+
+        Entries not known here are passed over. Raises `UserError` if it is damaged.
+        """
+        path = folder / RECORD_FILE
+        if not path.is_file():
+            return cls()
+        try:
+            content = json.loads(path.read_text("utf-8"))
+            check_shape(content, cls)
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(
+                f"{path}: damaged ({error}); delete it or make the folder anew"
+            ) from None
+        known = {each.name: content[each.name] for each in fields(cls) if each.name in content}
+        if known.get("files") is not None:
+            known["files"] = [name for name in known["files"] if is_plain_name(name)]
+        return cls(**known | {"script": made_by(content)})
+
+    def write(self, folder: Path) -> None:
+        """Write the record into `folder`."""
+        write_json(folder / RECORD_FILE, asdict(self))
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of all draws, if there were any."""
+        return self.settings.get("seed")
 
 
-def check_shape(record: Any) -> None:
-    """Raise ValueError if `record` does not hold what the scripts read from one."""
-    if not isinstance(record, dict):
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecord(Record):
+    """What a training run writes down of its LoRA file."""
+
+    base: str | None = None
+    """The base as it was asked for, a folder or a hub id."""
+    base_folder: str | None = None
+    """The folder of the base, if it is on this machine."""
+    revision: str | None = None
+    prompt: str = PROMPT
+    steps: int = 0
+    identity: dict[str, str] = field(default_factory=dict)
+    """Hashes of the base and the scene."""
+    base_fingerprints: dict[str, str] = field(default_factory=dict)
+    """The base's hash by precision."""
+    lora_sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletionsRecord(Record):
+    """What infer.py writes down of a folder of completions."""
+
+    model_path: str | None = None
+    base_only: bool = False
+    completions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By number, if each has its own: what the judge knows of it, and its provenance."""
+    provenance: dict[str, float] = field(default_factory=dict)
+    """Shares of the hole by origin, of the best completion."""
+
+
+def library_versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
+    """Return the versions of the libraries that decide what comes out."""
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "unknown"
+    return versions
+
+
+def all_versions() -> dict[str, str]:
+    """Return the versions of this package and of the libraries."""
+    return {"realfill": __version__} | library_versions()
+
+
+def check_shape(content: Any, kind: type[Record]) -> None:
+    """Raise ValueError if `content` does not hold what `kind` reads from a record."""
+    if not isinstance(content, dict):
         raise ValueError("not a record")
-    shapes = {"settings": dict, "identity": dict, "base_fingerprints": dict, "files": list}
-    shapes |= {"completions": dict, "provenance": dict}
-    shapes |= dict.fromkeys(("base", "prompt", "script", "scene", "lora_sha256"), str)
-    shapes |= dict.fromkeys(("base_folder", "revision"), str | None)
+    hints = get_type_hints(kind)
     wrong = [
         name
-        for name, kind in shapes.items()
-        if name in record and not isinstance(record[name], kind)
+        for name, hint in hints.items()
+        if name in content and not isinstance(content[name], plain(hint))
     ]
     if not wrong:
-        settings = record.get("settings", {})
+        settings = content.get("settings", {})
         wrong = [name for name in ("seed", "resolution") if type(settings.get(name, 1)) is not int]
     if wrong:
         raise ValueError(f"unusable {', '.join(wrong)}")
 
 
-def made_by(record: dict[str, Any]) -> str | None:
-    """Return the script that wrote `record`, also if that was before records said so."""
-    if "model_path" in record or record.get("settings", {}).get("geometry"):
-        return record.get("script", "infer.py")
-    return record.get("script", "train_realfill.py" if "identity" in record else None)
+def plain(hint: Any) -> Any:
+    """Return a type hint as `isinstance` takes it: without the types of what it holds."""
+    if isinstance(hint, UnionType):
+        return tuple(plain(each) for each in hint.__args__)
+    return get_origin(hint) or hint
+
+
+def is_plain_name(name: Any) -> bool:
+    """Say whether `name` names something in a folder itself, not beyond it."""
+    return isinstance(name, str) and Path(name).name == name
+
+
+def made_by(content: dict[str, Any]) -> str | None:
+    """Return the script that wrote a realfill.json, also if that was before records said so."""
+    if not content:
+        return None
+    if "model_path" in content or content.get("settings", {}).get("geometry"):
+        return content.get("script") or "infer.py"
+    return content.get("script") or ("train_realfill.py" if "identity" in content else UNKNOWN)
 
 
 def claim(folder: Path, script: str, names: Iterable[str]) -> list[str]:
@@ -67,14 +157,12 @@ def claim(folder: Path, script: str, names: Iterable[str]) -> list[str]:
     Raises `UserError` if one of `names` is there already and the record of `folder` does not name
     it as the script's own. Records of earlier releases name no files: there, all `names` are its.
     """
-    names, record = list(names), read_record(folder)
-    owner = made_by(record)
-    if record and owner != script:
-        raise UserError(
-            f"{folder}: holds what {owner or 'another program'} made; choose another --output_dir"
-        )
-    own = record.get("files", names if record else [])
-    own = [name for name in own if isinstance(name, str) and Path(name).name == name]
+    names, record = list(names), Record.read(folder)
+    if record.script not in (None, script):
+        raise UserError(f"{folder}: holds what {record.script} made; choose another --output_dir")
+    own = record.files or []
+    if record.script and record.files is None:
+        own = names
     for name in names:
         if os.path.lexists(folder / name) and name not in own:
             raise UserError(
@@ -109,36 +197,3 @@ def refuse_model(output_dir: Path) -> None:
         raise UserError(
             f"{output_dir}: holds a model; choose another --output_dir for the completions"
         )
-
-
-def library_versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
-    """Return the versions of the libraries that decide what comes out."""
-    versions = {}
-    for name in names:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "unknown"
-    return versions
-
-
-def claim_ranking(folder: Path, ranking_file: str) -> None:
-    """Raise `UserError` if writing a ranking into `folder` would replace what is none."""
-    if Path(ranking_file).name != ranking_file or not ranking_file.endswith(".json"):
-        raise UserError(f"--ranking_output_file {ranking_file}: give the name of a .json file")
-    ranked = any(is_ranking(path) for path in folder.glob("*.json"))
-    path = folder / ranking_file
-    if path.exists() and not is_ranking(path):
-        raise UserError(f"{path}: is no ranking; remove it, or name another --ranking_output_file")
-    sheet = folder / SHEET_FILE
-    if sheet.exists() and not (ranked or SHEET_FILE in read_record(folder).get("files", ())):
-        raise UserError(f"{sheet}: was there before any ranking; move it away")
-
-
-def is_ranking(path: Path) -> bool:
-    """Say whether `path` is a ranking file; a damaged one is not."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and content.keys() >= {"metadata", "ranking"}

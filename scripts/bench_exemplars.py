@@ -7,7 +7,6 @@ its spread over the seeds; gradient energy and correspondences over the truth's.
 first-ranked completion, rho the rank correlation of its judge's order with a score.
 """
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +18,8 @@ from scipy.stats import spearmanr
 from benchmark.baselines import fill_without_learning
 from realfill.matching.pairs import choose_matcher
 from realfill.ranking.rank import rank_completions
+from realfill.ranking_file import RANKING_FILE, read_ranking
+from realfill.sampling.folder import find_completions, read_completions
 from realfill.scene import Scene, load_scene, load_truth
 from realfill.storage import write_json
 from scripts.bench_scenes import make_parser
@@ -59,8 +60,7 @@ def read_run(folder: Path, scene_folder: Path) -> dict[str, float]:
     """Return the figures of one folder of completions."""
     scene, truth = load_scene(scene_folder), load_truth(scene_folder)
     hole = np.asarray(scene.mask) > 127
-    paths = sorted(folder.glob("[0-9]*.png"), key=lambda path: int(path.stem))
-    images = {path.name: Image.open(path).convert("RGB") for path in paths}
+    images = read_completions(find_completions(folder))
     pixels = {name: np.asarray(image) for name, image in images.items()}
     scores = dict(zip(pixels, score_images(pixels.values(), scene_folder), strict=True))
     psnr, ssim = np.mean(list(scores.values()), axis=0)
@@ -71,9 +71,9 @@ def read_run(folder: Path, scene_folder: Path) -> dict[str, float]:
         "gradients": float(energy / gradient_energy(np.asarray(truth), hole)),
         "matches": count_correspondences(images, scene, truth, folder / ".matches"),
     }
-    ranking_file = folder / "loftr_ranking_scores.json"
+    ranking_file = folder / RANKING_FILE
     if ranking_file.exists():
-        order = [entry["filename"] for entry in json.loads(ranking_file.read_text())["ranking"]]
+        order = read_ranking(ranking_file)
         figures["first psnr"], figures["first ssim"] = map(float, scores[order[0]])
         distinct = {image.tobytes(): name for name, image in pixels.items()}.values()
         by_rank = np.array([scores[name] for name in order if name in distinct])

@@ -23,12 +23,8 @@ from benchmark.psnr import psnr_inside
 from realfill.matching.evidence import COUNTS
 from realfill.matching.pairs import at_working_size
 from realfill.matching.sift import Sift
-from realfill.ranking.rank import (
-    Ranking,
-    find_completions,
-    rank_completions,
-    read_completions,
-)
+from realfill.ranking.rank import Ranking, rank_completions
+from realfill.sampling.folder import find_completions, read_completions
 from realfill.scene import Scene, load_scene, load_truth
 from scripts.scores import print_table
 

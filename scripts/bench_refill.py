@@ -4,13 +4,12 @@ python -m scripts.bench_refill --scenes data/yard data/graf --seeds 0 1 2
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 
-from realfill.ranking.rank import find_completions, read_completions
-from realfill.record import RANKING_FILE
+from realfill.ranking_file import RANKING_FILE, read_ranking
+from realfill.sampling.folder import find_completions, read_completions
 from realfill.scene import load_scene, load_truth
 from scripts.bench_ranking import score
 from scripts.bench_scenes import run_script
@@ -21,8 +20,7 @@ def measure(scene_folder: Path, completions: Path) -> tuple[float, float]:
     """Return the mean PSNR in dB inside the hole of all completions, and that of the first."""
     scene, truth = load_scene(scene_folder), load_truth(scene_folder)
     psnr = score(scene, read_completions(find_completions(completions)), truth)
-    ranking = json.loads((completions / RANKING_FILE).read_text("utf-8"))["ranking"]
-    return float(np.mean(list(psnr.values()))), psnr[ranking[0]["filename"]]
+    return float(np.mean(list(psnr.values()))), psnr[read_ranking(completions / RANKING_FILE)[0]]
 
 
 def main() -> None:

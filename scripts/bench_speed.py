@@ -144,7 +144,10 @@ def measure_training(
 ) -> dict[str, float]:
     """Return the seconds of a training step by part; what serves several steps is shared out."""
     settings = TrainingSettings(
-        0, native_resolution(pipeline), precision, train_batch_size=arguments.batch_size
+        seed=0,
+        resolution=native_resolution(pipeline),
+        mixed_precision=precision,
+        train_batch_size=arguments.batch_size,
     )
     add_lora(pipeline, settings)
     if arguments.gradient_checkpointing:

@@ -18,7 +18,12 @@ def test_what_was_trained_is_what_stock_diffusers_loads(
     trained = load_base(str(base_folder), torch.float32)
     lora = {"lora_rank": 4, "lora_alpha": 12, "lora_dropout": 0.5}
     targets = UNET_TARGETS + more
-    add_lora(trained, TrainingSettings(0, 64, "no", **lora, lora_target_modules=targets))
+    add_lora(
+        trained,
+        TrainingSettings(
+            seed=0, resolution=64, mixed_precision="no", **lora, lora_target_modules=targets
+        ),
+    )
     layers = {**trainable(trained.unet), **trainable(trained.text_encoder)}
     with torch.no_grad():
         for value in layers.values():

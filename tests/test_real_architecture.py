@@ -44,7 +44,9 @@ def test_one_step_of_training_and_of_sampling_at_512(tmp_path: Path) -> None:
     measured["peak memory after sampling (GB)"] = peak_gigabytes(device)
     assert image.size == photo.size
 
-    options = TrainingSettings(0, 512, precision, max_train_steps=2, train_batch_size=1)
+    options = TrainingSettings(
+        seed=0, resolution=512, mixed_precision=precision, max_train_steps=2, train_batch_size=1
+    )
     add_lora(pipeline, options)
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
     photos = upload_photos(scene, 512, device)

@@ -103,7 +103,13 @@ def test_fifty_steps_are_those_of_a_plain_loop(
 ) -> None:
     base = make_base(tmp_path, prediction_type=prediction_type)
     settings = TrainingSettings(
-        3, 64, "no", train_batch_size=3, latent_reuse=1, unet_learning_rate=1e-3, max_grad_norm=0.5
+        seed=3,
+        resolution=64,
+        mixed_precision="no",
+        train_batch_size=3,
+        latent_reuse=1,
+        unet_learning_rate=1e-3,
+        max_grad_norm=0.5,
     )
     accelerator, run = make_training(base, scene_folder, settings)
     losses = []
@@ -138,7 +144,9 @@ def test_fifty_steps_are_those_of_a_plain_loop(
 def test_only_lora_layers_move_and_text_encoder_and_unet_both_do(
     scene_folder: Path, base_folder: Path
 ) -> None:
-    settings = TrainingSettings(0, 64, "no", max_train_steps=3, train_batch_size=2)
+    settings = TrainingSettings(
+        seed=0, resolution=64, mixed_precision="no", max_train_steps=3, train_batch_size=2
+    )
     accelerator, run = make_training(base_folder, scene_folder, settings)
     models = (run.unet, run.text_encoder, run.pool.vae)
     before = [{name: value.clone() for name, value in m.state_dict().items()} for m in models]
@@ -154,7 +162,12 @@ def test_only_lora_layers_move_and_text_encoder_and_unet_both_do(
 
 def test_a_rate_of_zero_leaves_the_text_encoder_out(scene_folder: Path, base_folder: Path) -> None:
     settings = TrainingSettings(
-        0, 64, "no", max_train_steps=2, train_batch_size=2, text_encoder_learning_rate=0.0
+        seed=0,
+        resolution=64,
+        mixed_precision="no",
+        max_train_steps=2,
+        train_batch_size=2,
+        text_encoder_learning_rate=0.0,
     )
     accelerator, run = make_training(base_folder, scene_folder, settings)
     expected = run.text_encoder(run.tokens)[0]
@@ -168,7 +181,12 @@ def test_accumulation_is_the_mean_gradient_of_its_parts(
     scene_folder: Path, base_folder: Path
 ) -> None:
     settings = TrainingSettings(
-        0, 64, "no", train_batch_size=2, gradient_accumulation_steps=3, max_grad_norm=1e9
+        seed=0,
+        resolution=64,
+        mixed_precision="no",
+        train_batch_size=2,
+        gradient_accumulation_steps=3,
+        max_grad_norm=1e9,
     )
     accelerator, run = make_training(base_folder, scene_folder, settings)
     expected = []
@@ -190,7 +208,7 @@ def test_gradient_checkpointing_changes_memory_and_not_gradients(
 ) -> None:
     gradients = []
     for checkpointing in (False, True):
-        settings = TrainingSettings(0, 64, "no", train_batch_size=2)
+        settings = TrainingSettings(seed=0, resolution=64, mixed_precision="no", train_batch_size=2)
         _, run = make_training(base_folder, scene_folder, settings)
         if checkpointing:
             run.unet.enable_gradient_checkpointing()
@@ -205,7 +223,7 @@ def test_gradient_checkpointing_changes_memory_and_not_gradients(
 
 
 def test_a_tenth_of_the_prompts_are_dropped(scene_folder: Path, base_folder: Path) -> None:
-    settings = TrainingSettings(0, 64, "no", train_batch_size=8)
+    settings = TrainingSettings(seed=0, resolution=64, mixed_precision="no", train_batch_size=8)
     _, run = make_training(base_folder, scene_folder, settings)
     with torch.no_grad():
         prompt, empty = loop.embed(run)

@@ -1,71 +1,91 @@
 """Completing a photo: what geometry knows, what fills the rest, and what is written down."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from accelerate import PartialState
 
+from realfill.command_line import quiet_libraries
+from realfill.completing.fillers import exemplar_filler, no_filler
 from realfill.completing.job import Completion, Filler, Job, Rest
 from realfill.completing.present import present
+from realfill.devices import start_process
 from realfill.geometry.guide import cached_prefill, guide
 from realfill.lock import one_writer
-from realfill.record import RECORD_FILE, library_versions, read_record
+from realfill.record import CompletionsRecord, Record, all_versions
 from realfill.sampling.folder import (
     PROVENANCE_FOLDER,
     SCRIPT,
     claim_completions,
+    file_name,
     missing_completions,
     overwriting,
 )
-from realfill.storage import write_image, write_json
+from realfill.seeds import choose_seed
+from realfill.storage import write_image
 
 
-def complete_scene(job: Job, prepare: Callable[[], Filler], state: PartialState) -> None:
+def complete_scene(job: Job) -> None:
     """Write the completions that are missing in the output folder, and what goes with them.
 
-    `prepare` is called when the folder is locked. Raises `UserError` if there are completions of
-    other settings and `overwrite` is not set, and for a folder that is not infer.py's to write to.
+    Raises `UserError` if there are completions of other settings and `overwrite` is not set, and
+    for a folder that is not infer.py's to write to.
     """
-    folder = job.output_dir
+    state, folder = start_process(), job.output_dir
     with one_writer(folder):
         state.wait_for_everyone()  # what a killed run left half-written is gone
         files = claim_completions(folder, job.num_images, job.scene_folder)
-        filler = prepare()
+        filler = choose_filler(job, state)
         with overwriting(folder, job.overwrite, state) as stage:
             rest, record = fill_missing(replace(job, output_dir=stage), filler, files, state)
         state.wait_for_everyone()
         present(job, filler, rest, record, state)
 
 
+def choose_filler(job: Job, state: PartialState) -> Filler:
+    """Return what fills the part of the hole that geometry leaves."""
+    if job.fill == "none":
+        return no_filler(job.geometry)
+    recorded = None if job.overwrite else Record.read(job.output_dir).seed
+    seed = choose_seed(job.seed, recorded)
+    if job.fill == "exemplar":
+        return exemplar_filler(seed)
+    from realfill.completing.model_filler import model_filler  # diffusers: seconds to import
+
+    quiet_libraries()
+    return model_filler(job.model, seed, state)
+
+
 def fill_missing(
     job: Job, filler: Filler, files: list[str], state: PartialState
-) -> tuple[Rest, dict[str, Any]]:
+) -> tuple[Rest, CompletionsRecord]:
     """Make the completions that are missing; return what geometry left, and the record."""
     folder = job.output_dir
     settings = filler.settings | {"photo": job.scene.digest(), "geometry": job.geometry}
     missing = missing_completions(folder, job.num_images, settings, job.overwrite)
-    evidence = read_record(folder).get("completions", {})
+    evidence = CompletionsRecord.read(folder).completions
     kept = {str(index) for index in range(job.num_images)} - {str(index) for index in missing}
     evidence = {label: each for label, each in evidence.items() if label in kept}
     if filler.origin is None:
         missing = [index for index in range(job.num_images) if str(index) not in evidence]
     state.wait_for_everyone()
     rest = look_at_references(job, state)
-    record = job.notes | {
-        "script": SCRIPT,
-        "files": files,
-        "scene": job.scene.name,
-        "settings": settings,
-        "versions": library_versions(),
-        "completions": evidence,
-    }
+    record = CompletionsRecord(
+        script=SCRIPT,
+        files=files,
+        scene=job.scene.name,
+        settings=settings,
+        versions=all_versions(),
+        model_path=job.model.model_path,
+        base_only=job.model.base_only,
+        completions=evidence,
+    )
     with state.split_between_processes(missing) as share:
         if filler.origin is None:  # its threads keep all cores busy from one process
             share = missing if state.is_main_process else []
         for index, completion in begin(folder, filler.fill(job.scene, rest, share), record, state):
-            write_completion(folder, index, completion, record)
+            record = write_completion(folder, index, completion, record)
     return rest, record
 
 
@@ -82,7 +102,7 @@ def look_at_references(job: Job, state: PartialState) -> Rest:
 def begin(
     folder: Path,
     completions: Iterator[tuple[int, Completion]],
-    record: dict[str, Any],
+    record: CompletionsRecord,
     state: PartialState,
 ) -> Iterator[tuple[int, Completion]]:
     """Write down in realfill.json how the completions are made, then pass them on.
@@ -91,7 +111,7 @@ def begin(
     """
     first = next(completions, None)
     if state.is_main_process:
-        write_json(folder / RECORD_FILE, record)
+        record.write(folder)
     state.wait_for_everyone()
     if first is not None:
         yield first
@@ -99,13 +119,18 @@ def begin(
 
 
 def write_completion(
-    folder: Path, index: int, completion: Completion, record: dict[str, Any]
-) -> None:
-    """Write one completion and, if it has its own, its provenance and evidence."""
-    write_image(folder / f"{index}.png", completion.image)
+    folder: Path, index: int, completion: Completion, record: CompletionsRecord
+) -> CompletionsRecord:
+    """Write one completion and, if it has its own, its provenance and evidence.
+
+    Returns the record with these.
+    """
+    write_image(folder / file_name(index), completion.image)
     if completion.provenance is not None:
         (folder / PROVENANCE_FOLDER).mkdir(exist_ok=True)
-        write_image(folder / PROVENANCE_FOLDER / f"{index}.png", completion.provenance.draw())
+        write_image(folder / PROVENANCE_FOLDER / file_name(index), completion.provenance.draw())
         shares = completion.provenance.shares()
-        record["completions"][str(index)] = completion.evidence | {"provenance": shares}
-        write_json(folder / RECORD_FILE, record)
+        evidence = {str(index): completion.evidence | {"provenance": shares}}
+        record = replace(record, completions=record.completions | evidence)
+        record.write(folder)
+    return record

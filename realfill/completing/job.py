@@ -47,18 +47,43 @@ class Filler:
 
 
 @dataclass(frozen=True)
+class ModelFlags:
+    """What is asked of the model and the sampling; None takes the default."""
+
+    model_path: str | None = None
+    pretrained_model_name_or_path: str | None = None
+    base_only: bool = False
+    mixed_precision: str | None = None
+    resolution: int | None = None
+    scheduler: str = "dpm"
+    num_inference_steps: int | None = None
+    guidance_scale: float = 1.0
+    prompt: str | None = None
+    strength: float | None = None
+    """If given, sampling starts from a completion from exemplars under this much noise."""
+    batch_size: int | None = None
+
+
+@dataclass(frozen=True)
 class Job:
     """One scene, and where its completions go."""
 
     scene: Scene
-    truth: Image.Image | None
     output_dir: Path
-    num_images: int
-    geometry: str
+    truth: Image.Image | None = None
+    """The whole photo, for the contact sheet."""
+    scene_folder: Path | None = None
+    """Where the scene was read; nothing is written there."""
+    num_images: int = 16
+    seed: int | None = None
+    """Image i starts from `seed + i`; None takes the recorded one, or a random one."""
+    overwrite: bool = False
+    """Replace completions made with other settings."""
+    geometry: str = "auto"
     """One of `settings.GEOMETRY_MODES`."""
-    overwrite: bool
-    matcher: str | None
+    fill: str = "exemplar"
+    """What fills the rest: "model", "exemplar" or "none"."""
+    matcher: str | None = None
     """What ranks the completions; None leaves it to the judge of exemplars."""
-    scene_folder: Path | None
-    notes: dict[str, Any]
-    """For the record: what else was asked for."""
+    model: ModelFlags = ModelFlags()
+    """Used if the model fills."""

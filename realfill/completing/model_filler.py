@@ -1,53 +1,31 @@
 """Filling with an inpainting model: loads it, and samples what geometry leaves."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, replace
 
 from accelerate import PartialState
 from diffusers import StableDiffusionInpaintPipeline
 
 from realfill.completing.fillers import from_exemplars
-from realfill.completing.job import Completion, Filler, Rest
+from realfill.completing.job import Completion, Filler, ModelFlags, Rest
 from realfill.devices import DTYPES, choose_precision
 from realfill.model.base import native_resolution
 from realfill.model.integrity import fingerprint
 from realfill.model.load import load_adapted
 from realfill.provenance import SAMPLED
+from realfill.record import TrainingRecord
 from realfill.sampling.sampler import complete
 from realfill.scene import Scene
-from realfill.settings import DEFAULT_STEPS, PROMPT, SamplingSettings
-from realfill.training.runs import choose_seed
+from realfill.settings import DEFAULT_STEPS, SamplingSettings
 
 
-@dataclass(frozen=True)
-class ModelFlags:
-    """What infer.py's flags say of the model and the sampling; None takes the default."""
-
-    model_path: str
-    pretrained_model_name_or_path: str | None = None
-    base_only: bool = False
-    mixed_precision: str | None = None
-    resolution: int | None = None
-    scheduler: str = "dpm"
-    num_inference_steps: int | None = None
-    guidance_scale: float = 1.0
-    prompt: str | None = None
-    strength: float | None = None
-    """If given, sampling starts from a completion from exemplars under this much noise."""
-    seed: int | None = None
-    batch_size: int | None = None
-
-
-def model_filler(flags: ModelFlags, previous: dict[str, Any], state: PartialState) -> Filler:
+def model_filler(flags: ModelFlags, seed: int, state: PartialState) -> Filler:
     """Load the model onto the device and return the filler that samples with it.
 
-    `previous` is the record of the output folder, whose seed is taken if none is given. Raises
-    `UserError`.
+    Raises `UserError`.
     """
     pipeline, record, precision = load_model(flags, state)
     sampling = settle(flags, record, native_resolution(pipeline))
-    seed = choose_seed(flags.seed, previous)
 
     def fill(scene: Scene, rest: Rest, indices: Sequence[int]) -> Iterator[tuple[int, Completion]]:
         target, strength = rest.scene.target, rest.strength
@@ -78,7 +56,7 @@ def model_filler(flags: ModelFlags, previous: dict[str, Any], state: PartialStat
 
 def load_model(
     flags: ModelFlags, state: PartialState
-) -> tuple[StableDiffusionInpaintPipeline, dict[str, Any], str]:
+) -> tuple[StableDiffusionInpaintPipeline, TrainingRecord, str]:
     """Load the model onto the device; return it with its record and the precision."""
     precision = choose_precision(state.device, flags.mixed_precision)
     state.print(
@@ -90,13 +68,13 @@ def load_model(
     return pipeline.to(state.device), record, precision
 
 
-def settle(flags: ModelFlags, record: dict[str, Any], native: int) -> SamplingSettings:
+def settle(flags: ModelFlags, record: TrainingRecord, native: int) -> SamplingSettings:
     """Return the sampling settings: asked for, recorded by training, or the default."""
     return SamplingSettings(
-        resolution=flags.resolution or record.get("settings", {}).get("resolution") or native,
+        resolution=flags.resolution or record.settings.get("resolution") or native,
         scheduler=flags.scheduler,
         num_inference_steps=flags.num_inference_steps or DEFAULT_STEPS[flags.scheduler],
         guidance_scale=flags.guidance_scale,
-        prompt=record.get("prompt", PROMPT) if flags.prompt is None else flags.prompt,
+        prompt=record.prompt if flags.prompt is None else flags.prompt,
         strength=1.0 if flags.strength is None else flags.strength,
     )

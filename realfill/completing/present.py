@@ -1,7 +1,8 @@
 """Choosing the best completion, and showing what there is."""
 
 import shutil
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from accelerate import PartialState
@@ -13,107 +14,110 @@ from realfill.matching.evidence import consensus
 from realfill.matching.pairs import choose_matcher
 from realfill.provenance import describe, trace
 from realfill.ranking.rank import rank_folder
-from realfill.record import RANKING_FILE, RECORD_FILE
+from realfill.ranking_file import RANKING_FILE, write_ranking
+from realfill.record import CompletionsRecord
 from realfill.sampling.folder import (
     BEST_FILE,
     PROVENANCE_FILE,
     PROVENANCE_FOLDER,
+    file_name,
     identical_completions,
     read_completions,
 )
 from realfill.sheets.contact import make_contact_sheet
-from realfill.storage import appears_whole, write_image, write_json
+from realfill.storage import appears_whole, write_image
+
+LONG_SIDE = 1600
+"""Pixels of the longer side to which completions are reduced to be compared and shown.
+
+Sixteen large photos would fill the memory.
+"""
 
 
 def present(
-    job: Job, filler: Filler, rest: Rest, record: dict[str, Any], state: PartialState
+    job: Job, filler: Filler, rest: Rest, record: CompletionsRecord, state: PartialState
 ) -> None:
     """Rank the completions, draw what there is to look at, and say where it is.
 
     All processes of a launch match photos if a matcher ranks; the first one does the rest.
     """
     folder = job.output_dir
-    best = rank_by_matches(job) if job.matcher else None
+    paths = [folder / file_name(index) for index in range(job.num_images)]
+    best = rank_by_matches(job, paths) if job.matcher else None
     if not state.is_main_process:
         return
-    completions = read_completions(folder, job.num_images)
+    completions = read_completions(paths, LONG_SIDE)
     if best is None and filler.origin is None:
         best = rank_by_consensus(job, completions, record)
     if best is not None:
         with appears_whole(folder / BEST_FILE) as temporary:
-            shutil.copyfile(folder / f"{best}.png", temporary)
-        print(f"best: {best}.png, copied to {folder / BEST_FILE}")
+            shutil.copyfile(folder / best, temporary)
+        print(f"best: {best}, copied to {folder / BEST_FILE}")
     shares = show_provenance(job, filler, rest, record, best)
-    for names in identical_completions(folder, job.num_images):
+    for names in identical_completions(paths):
         print(f"identical: {', '.join(names)}")
     with Image.open(folder / PROVENANCE_FILE) as drawn:
         sheet = make_contact_sheet(
-            job.scene, completions, job.truth, best, rest.prefill, (describe(shares), drawn)
+            job.scene,
+            {Path(name).stem: image for name, image in completions.items()},
+            job.truth,
+            best and Path(best).stem,
+            rest.prefill,
+            (describe(shares), drawn),
         )
     write_image(folder / "contact_sheet.png", sheet)
     print(f"the hole is {describe(shares)}")
     print(f"wrote {len(completions)} completions; look at {folder / 'contact_sheet.png'}")
 
 
-def rank_by_matches(job: Job) -> str:
-    """Rank the completions by their correspondences and return the best one's label."""
+def rank_by_matches(job: Job, paths: list[Path]) -> str:
+    """Rank the completions by their correspondences and return the best one's file name."""
     ranked = rank_folder(
-        [job.output_dir / f"{index}.png" for index in range(job.num_images)],
+        paths,
         job.scene.references,
         job.scene.mask,
         choose_matcher(job.matcher),
         reference_folder=job.scene_folder / "ref",
     )
-    return ranked[0].stem
+    return ranked[0].name
 
 
-def rank_by_consensus(job: Job, completions: dict[str, Image.Image], record: dict[str, Any]) -> str:
-    """Write the ranking file of completions from exemplars and return the best one's label.
+def rank_by_consensus(
+    job: Job, completions: dict[str, Image.Image], record: CompletionsRecord
+) -> str:
+    """Write the ranking file of completions from exemplars and return the best one's file name.
 
     Each is the least strange of its set-ups already; what most of them agree on is the best.
     """
-    folder = job.output_dir.resolve()
     size = next(iter(completions.values())).size
     hole = np.asarray(shrink_mask(job.scene.mask, size)) > 0
     near = consensus([np.asarray(image) for image in completions.values()], hole)
     nearness = dict(zip(completions, near, strict=True))
-    strangeness = {label: record["completions"][label]["strangeness"] for label in completions}
-    order = sorted(completions, key=lambda label: (-nearness[label], strangeness[label]))
-    metadata = {
-        "source_directory": str(folder),
-        "num_candidates_ranked": len(order),
-        "rule": "consensus",
-        "explanation": "ranked by nearness to the median of all",
-    }
-    ranking = [
-        {
-            "rank": place,
-            "score": round(nearness[label], 4),
-            "filename": f"{label}.png",
-            "path": str(folder / f"{label}.png"),
-            "consensus": round(nearness[label], 4),
-            "strangeness": strangeness[label],
-        }
-        for place, label in enumerate(order, start=1)
+    strangeness = {name: record.completions[Path(name).stem]["strangeness"] for name in completions}
+    order = sorted(completions, key=lambda name: (-nearness[name], strangeness[name]))
+    scores = [round(nearness[name], 4) for name in order]
+    ranked = [
+        (name, score, {"consensus": score, "strangeness": strangeness[name]})
+        for name, score in zip(order, scores, strict=True)
     ]
-    write_json(job.output_dir / RANKING_FILE, {"metadata": metadata, "ranking": ranking})
+    about = {"rule": "consensus", "explanation": "ranked by nearness to the median of all"}
+    write_ranking(job.output_dir / RANKING_FILE, about, ranked)
     return order[0]
 
 
 def show_provenance(
-    job: Job, filler: Filler, rest: Rest, record: dict[str, Any], best: str | None
+    job: Job, filler: Filler, rest: Rest, record: CompletionsRecord, best: str | None
 ) -> dict[str, float]:
     """Write provenance.png, of the best completion if they differ; return its shares."""
     path = job.output_dir / PROVENANCE_FILE
     if filler.origin is None:
-        shares = record["completions"][best]["provenance"]
+        shares = record.completions[Path(best).stem]["provenance"]
         with appears_whole(path) as temporary:
-            shutil.copyfile(job.output_dir / PROVENANCE_FOLDER / f"{best}.png", temporary)
+            shutil.copyfile(job.output_dir / PROVENANCE_FOLDER / best, temporary)
     else:
         hole, left = (np.asarray(mask) > 127 for mask in (job.scene.mask, rest.scene.mask))
         provenance = trace(hole, left, filler.origin)
         shares = provenance.shares()
         write_image(path, provenance.draw())
-    record["provenance"] = shares
-    write_json(job.output_dir / RECORD_FILE, record)
+    replace(record, provenance=shares).write(job.output_dir)
     return shares

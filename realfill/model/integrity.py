@@ -2,7 +2,6 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import StableDiffusionInpaintPipeline
@@ -12,7 +11,7 @@ from safetensors.torch import load_file
 
 from realfill.devices import DTYPES
 from realfill.errors import UserError
-from realfill.record import LORA_FILE, RECORD_FILE
+from realfill.record import LORA_FILE, RECORD_FILE, TrainingRecord
 from realfill.storage import file_hash
 
 
@@ -41,17 +40,17 @@ def fingerprints(pipeline: StableDiffusionInpaintPipeline) -> dict[str, str]:
 
 
 def require_recorded_base(
-    pipeline: StableDiffusionInpaintPipeline, record: dict[str, Any], folder: Path
+    pipeline: StableDiffusionInpaintPipeline, record: TrainingRecord, folder: Path
 ) -> None:
     """Raise `UserError` if `pipeline` is not the base that `record` was written with.
 
     Silent if the record has no fingerprint in a precision that `pipeline` can be cut to.
     """
-    before = record.get("base_fingerprints")
-    if before is None and "base" in record.get("identity", {}):
-        before = {record.get("settings", {}).get("mixed_precision"): record["identity"]["base"]}
+    before = record.base_fingerprints
+    if not before and "base" in record.identity:
+        before = {record.settings.get("mixed_precision"): record.identity["base"]}
     now = fingerprints(pipeline)
-    common = now.keys() & (before or {}).keys()
+    common = now.keys() & before.keys()
     if any(now[name] != before[name] for name in common):
         raise UserError(
             f"{folder}: was trained on another base than this one, or the base has changed since; "
@@ -59,13 +58,13 @@ def require_recorded_base(
         )
 
 
-def find_lora_damage(folder: Path, record: dict[str, Any]) -> str | None:
+def find_lora_damage(folder: Path, record: TrainingRecord) -> str | None:
     """Say what is wrong with the LoRA file of `folder`, or return None if nothing is.
 
     Records of earlier releases hold no hash; then its numbers are looked at alone.
     """
     path = folder / LORA_FILE
-    if "lora_sha256" in record and file_hash(path) != record["lora_sha256"]:
+    if record.lora_sha256 is not None and file_hash(path) != record.lora_sha256:
         return f"is not the file that {RECORD_FILE} speaks of: damaged or replaced"
     try:
         tensors = load_file(path)

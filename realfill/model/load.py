@@ -1,7 +1,6 @@
 """Loading what training made of a base. Weights are safetensors only."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import StableDiffusionInpaintPipeline, UNet2DConditionModel
@@ -17,12 +16,12 @@ from realfill.model.base import (
     load_base,
 )
 from realfill.model.integrity import find_lora_damage, require_recorded_base, unused_keys
-from realfill.record import LORA_FILE, RECORD_FILE, read_record
+from realfill.record import LORA_FILE, RECORD_FILE, TrainingRecord
 
 
 def load_adapted(
     model_path: str, dtype: torch.dtype, base: str | None = None, base_only: bool = False
-) -> tuple[StableDiffusionInpaintPipeline, dict[str, Any]]:
+) -> tuple[StableDiffusionInpaintPipeline, TrainingRecord]:
     """Load what training left, and its record: a LoRA folder, a pipeline folder, or the seed's.
 
     `model_path` is a folder with the LoRA file, a pipeline folder or hub id, or a folder with
@@ -30,15 +29,15 @@ def load_adapted(
     `base_only` leaves the adaptation out. Raises `UserError`.
     """
     folder = Path(model_path)
-    record = read_record(folder)
+    record = TrainingRecord.read(folder)
     if (folder / LORA_FILE).is_file():
-        pipeline = load_base(base or recorded_base(folder, record), dtype, record.get("revision"))
+        pipeline = load_base(base or recorded_base(folder, record), dtype, record.revision)
         if not (base_only and base):
             require_recorded_base(pipeline, record, folder)
         if not base_only:
             load_lora(pipeline, folder)
     elif (folder / "model_index.json").is_file() or not folder.is_dir():
-        if base_only and (base or record):
+        if base_only and (base or record.script):
             model_path = base or recorded_base(folder, record)
         pipeline = load_base(model_path, dtype)
     elif (folder / "unet").is_dir() and (folder / "text_encoder").is_dir():
@@ -53,20 +52,20 @@ def load_adapted(
     return pipeline, record
 
 
-def recorded_base(folder: Path, record: dict[str, Any]) -> str:
+def recorded_base(folder: Path, record: TrainingRecord) -> str:
     """Return the base that a LoRA folder was trained on, as its record names it."""
-    if "base" not in record:
+    if record.base is None:
         raise UserError(
             f"{folder}: no {RECORD_FILE} that names its base; "
             "give it as --pretrained_model_name_or_path"
         )
-    base_folder = None if record["base"] == EMBEDDED_BASE else record.get("base_folder")
+    base_folder = None if record.base == EMBEDDED_BASE else record.base_folder
     if base_folder and not Path(base_folder).is_dir():
         raise UserError(
             f"{base_folder}: the base of {folder} is no longer there; "
             "give its new place as --pretrained_model_name_or_path"
         )
-    return base_folder or record["base"]
+    return base_folder or record.base
 
 
 def load_lora(pipeline: StableDiffusionInpaintPipeline, folder: Path) -> None:
@@ -75,7 +74,7 @@ def load_lora(pipeline: StableDiffusionInpaintPipeline, folder: Path) -> None:
     Raises `UserError` if the file is not the recorded one, or not all of it fits `pipeline`.
     """
     path = folder / LORA_FILE
-    if fault := find_lora_damage(folder, read_record(folder)):
+    if fault := find_lora_damage(folder, TrainingRecord.read(folder)):
         raise UserError(f"{path}: {fault}; train again, or copy the file anew")
     try:
         pipeline.load_lora_weights(folder, weight_name=LORA_FILE)

@@ -2,8 +2,8 @@
 
 import json
 import os
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import StableDiffusionInpaintPipeline
@@ -13,23 +13,23 @@ from realfill.errors import UserError
 from realfill.model.base import first_line, load_base
 from realfill.model.load import load_lora
 from realfill.model.lora import save_lora, trainable
-from realfill.record import LORA_FILE, RECORD_FILE, read_record
-from realfill.storage import UMASK, file_hash, replaced_together, write_json
+from realfill.record import LORA_FILE, RECORD_FILE, TrainingRecord
+from realfill.storage import UMASK, file_hash, replaced_together
 
 
 def write_results(
-    folder: Path, pipeline: StableDiffusionInpaintPipeline, record: dict[str, Any]
+    folder: Path, pipeline: StableDiffusionInpaintPipeline, record: TrainingRecord
 ) -> None:
     """Write the LoRA layers of `pipeline` and their record into `folder`, both or none.
 
     Raises `UserError` if a weight is not finite.
     """
-    require_finite_weights(pipeline, record["steps"])
+    require_finite_weights(pipeline, record.steps)
     with replaced_together(folder) as temporary:
         save_lora(pipeline, temporary)
         os.chmod(temporary / LORA_FILE, 0o666 & ~UMASK)  # safetensors keeps it to the owner
         digest = file_hash(temporary / LORA_FILE)
-        write_json(temporary / RECORD_FILE, record | {"lora_sha256": digest})
+        replace(record, lora_sha256=digest).write(temporary)
 
 
 def require_finite_weights(pipeline: StableDiffusionInpaintPipeline, step: int) -> None:
@@ -42,10 +42,10 @@ def require_finite_weights(pipeline: StableDiffusionInpaintPipeline, step: int) 
             )
 
 
-def save_merged(folder: Path, record: dict[str, Any]) -> None:
+def save_merged(folder: Path, record: TrainingRecord) -> None:
     """Merge the LoRA file of `folder` into its base and write the whole pipeline there too."""
-    base = record["base_folder"] or record["base"]
-    pipeline = load_base(base, torch.float32, record["revision"])
+    base = record.base_folder or record.base
+    pipeline = load_base(base, torch.float32, record.revision)
     load_lora(pipeline, folder)
     with replaced_together(folder) as temporary:
         pipeline.save_pretrained(temporary)
@@ -67,19 +67,19 @@ def check_hub(token: str | None) -> HfApi:
     return api
 
 
-def push_to_hub(api: HfApi, folder: Path, repository: str, record: dict[str, Any]) -> None:
+def push_to_hub(api: HfApi, folder: Path, repository: str, record: TrainingRecord) -> None:
     """Upload the LoRA file, its record without local paths, and a short model card; private."""
-    base, prompt, local = record["base"], record["prompt"], record["base_folder"]
+    base, local = record.base, record.base_folder
     if local:
         base = Path(base).name  # where the base lies is nobody's business
-    public = read_record(folder) | {"base": base, "base_folder": None}
+    public = replace(TrainingRecord.read(folder), base=base, base_folder=None)
     link = "" if local else f"base_model: {base}\n"
     header = f"---\n{link}tags: [realfill, lora, stable-diffusion-inpainting]\n---\n"
-    text = f"\nRealFill LoRA of the scene {record['scene']!r} on {base}; prompt: {prompt}.\n"
+    text = f"\nRealFill LoRA of the scene {record.scene!r} on {base}; prompt: {record.prompt}.\n"
     identifier = api.create_repo(repository, exist_ok=True, private=True).repo_id
     for name, content in (
         ("README.md", (header + f"# {repository}\n" + text).encode()),
         (LORA_FILE, folder / LORA_FILE),
-        (RECORD_FILE, json.dumps(public, indent=2).encode()),
+        (RECORD_FILE, json.dumps(asdict(public), indent=2).encode()),
     ):
         api.upload_file(path_or_fileobj=content, path_in_repo=name, repo_id=identifier)

@@ -1,6 +1,5 @@
 """Seed selection (RealFill, section 3.4): rank a folder's completions, keep the best."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,7 @@ import numpy as np
 from PIL import Image
 
 from realfill.command_line import is_main_process
-from realfill.errors import UserError
 from realfill.images.blend import feather
-from realfill.images.read import read_photo
 from realfill.matching.base import Matcher, Matches
 from realfill.matching.evidence import (
     Geometry,
@@ -22,10 +19,10 @@ from realfill.matching.evidence import (
     put_in_order,
 )
 from realfill.matching.pairs import CACHE, at_working_size, match_pairs
-from realfill.record import RANKING_FILE, SHEET_FILE, claim_ranking
-from realfill.scene import list_folder
+from realfill.ranking_file import RANKING_FILE, SHEET_FILE, claim_ranking, write_ranking
+from realfill.sampling.folder import read_completions
 from realfill.sheets.ranking import make_ranking_sheet
-from realfill.storage import write_image, write_json
+from realfill.storage import write_image
 
 TARGET = "target"
 """The name under which the target with its hole blanked out is matched."""
@@ -45,32 +42,6 @@ class Ranking:
     """Best first."""
     counted: dict[str, Matches]
     """The best completion's matches that count, by reference, at working size."""
-
-
-def find_completions(folder: Path) -> list[Path]:
-    """Return 0.png, 1.png, … of `folder` in order. Raises `UserError` where there are none."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give one that infer.py wrote completions to")
-    found = [path for path in list_folder(folder) if re.fullmatch(r"\d+\.png", path.name)]
-    if not found:
-        raise UserError(
-            f"{folder}: no completions in it (0.png, 1.png, …); make some with infer.py"
-        )
-    return sorted(found, key=lambda path: int(path.stem))
-
-
-def read_completions(paths: list[Path]) -> dict[str, Image.Image]:
-    """Read completions by file name. Raises `UserError` where they differ in size."""
-    images = {path.name: read_photo(path) for path in paths}
-    first = images[paths[0].name]
-    for path in paths:
-        size = images[path.name].size
-        if size != first.size:
-            raise UserError(
-                f"{path}: is {size[0]} x {size[1]}, {paths[0].name} is {first.width} x "
-                f"{first.height}; rank completions of one photo at a time"
-            )
-    return images
 
 
 def rank_completions(
@@ -147,15 +118,12 @@ def rank_folder(
         completions, references, mask, matcher, count, threshold, folder / CACHE
     )
     if is_main_process():
-        write_json(
-            folder / ranking_file, ranking_record(ranking, matcher, folder, reference_folder)
-        )
+        ranked = [(each.name, score(ranking, each), detail(each)) for each in ranking.completions]
+        about = metadata(ranking, matcher, reference_folder)
+        write_ranking(folder / ranking_file, about, ranked)
+        order = [(name, value) for name, value, _ in ranked]
         sheet = make_ranking_sheet(
-            completions,
-            references,
-            [(each.name, score(ranking, each)) for each in ranking.completions],
-            explain(ranking),
-            ranking.counted,
+            completions, references, order, explain(ranking), ranking.counted
         )
         write_image(folder / SHEET_FILE, sheet)
     return [folder / each.name for each in ranking.completions]
@@ -181,46 +149,37 @@ def explain(ranking: Ranking) -> str:
     return f"ranked by nearness to the median of all: only {most} or fewer {counts}"
 
 
-def ranking_record(
-    ranking: Ranking, matcher: Matcher, folder: Path, reference_folder: Path
-) -> dict[str, Any]:
-    """Return the content of the ranking file: the seed's shape, and the detail behind it."""
+def metadata(ranking: Ranking, matcher: Matcher, reference_folder: Path) -> dict[str, Any]:
+    """Return what the ranking file says of the whole ranking."""
     return {
-        "metadata": {
-            "source_directory": str(folder.resolve()),
-            "reference_directory": str(reference_folder.resolve()),
-            "num_candidates_ranked": len(ranking.completions),
-            "rule": ranking.rule,
-            "count": ranking.count,
-            "explanation": explain(ranking),
-            "conf_threshold": ranking.threshold,
-            "matcher": matcher.settings,
-            "geometry": {
-                name: {
-                    "known": geometry.known,
-                    "agreeing": geometry.agreeing,
-                    "count": "hole" if geometry.matrix is None else "geometric",
-                }
-                for name, geometry in ranking.geometries.items()
-            },
-        },
-        "ranking": [
-            {
-                "rank": place,
-                "score": score(ranking, completion),
-                "filename": completion.name,
-                "path": str((folder / completion.name).resolve()),
-                "correspondences": completion.number,
-                "mean_confidence": round(completion.confidence, 4),
-                "consensus": round(completion.consensus, 4),
-                "references": {
-                    name: {
-                        "correspondences": number,
-                        "mean_confidence": round(completion.confidences[name], 4),
-                    }
-                    for name, number in completion.numbers.items()
-                },
+        "reference_directory": str(reference_folder.resolve()),
+        "rule": ranking.rule,
+        "count": ranking.count,
+        "explanation": explain(ranking),
+        "conf_threshold": ranking.threshold,
+        "matcher": matcher.settings,
+        "geometry": {
+            name: {
+                "known": geometry.known,
+                "agreeing": geometry.agreeing,
+                "count": "hole" if geometry.matrix is None else "geometric",
             }
-            for place, completion in enumerate(ranking.completions, start=1)
-        ],
+            for name, geometry in ranking.geometries.items()
+        },
+    }
+
+
+def detail(completion: Ranked) -> dict[str, Any]:
+    """Return what the ranking file says of one completion."""
+    return {
+        "correspondences": completion.number,
+        "mean_confidence": round(completion.confidence, 4),
+        "consensus": round(completion.consensus, 4),
+        "references": {
+            name: {
+                "correspondences": number,
+                "mean_confidence": round(completion.confidences[name], 4),
+            }
+            for name, number in completion.numbers.items()
+        },
     }

@@ -1,26 +1,23 @@
 """A folder of completions: 0.png, 1.png, … and what was made of them."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from accelerate import PartialState
 from PIL import Image
 
 from realfill.errors import UserError
 from realfill.images.read import read_photo
-from realfill.record import (
-    RANKING_FILE,
-    SHEET_FILE,
-    claim,
-    made_by,
-    read_record,
-    refuse_model,
-    refuse_scene,
-)
+from realfill.ranking_file import RANKING_FILE, SHEET_FILE
+from realfill.record import Record, claim, refuse_model, refuse_scene
+from realfill.scene import list_folder
 from realfill.storage import file_hash, remove, replaced_together
+
+if TYPE_CHECKING:
+    from accelerate import PartialState  # takes seconds to import, and ranking does not need it
 
 BEST_FILE = "best.png"
 SCRIPT = "infer.py"
@@ -36,10 +33,50 @@ OTHER_FILES = (
     PROVENANCE_FILE,
     PROVENANCE_FOLDER,
 )
-LONG_SIDE = 1600
-"""Pixels of the longer side to which completions are reduced to be compared and shown."""
 STAGE = ".overwriting.partial"
 """The folder of completions that replace those that are there when they are complete."""
+
+
+def file_name(number: int) -> str:
+    """Return the name of a completion's file."""
+    return f"{number}.png"
+
+
+def numbered(folder: Path) -> list[Path]:
+    """Return 0.png, 1.png, … of `folder` in order; there may be gaps, or none at all."""
+    found = [path for path in list_folder(folder) if re.fullmatch(r"\d+\.png", path.name)]
+    return sorted(found, key=lambda path: int(path.stem))
+
+
+def find_completions(folder: Path) -> list[Path]:
+    """Return 0.png, 1.png, … of `folder` in order. Raises `UserError` if there are none."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give one that infer.py wrote completions to")
+    if not (found := numbered(folder)):
+        raise UserError(
+            f"{folder}: no completions in it (0.png, 1.png, …); make some with infer.py"
+        )
+    return found
+
+
+def read_completions(paths: list[Path], long_side: int | None = None) -> dict[str, Image.Image]:
+    """Return completions as RGB by file name, reduced to a longer side of `long_side` pixels.
+
+    Raises `UserError` if one cannot be read, or if they differ in size.
+    """
+    images = {}
+    for path in paths:
+        image = read_photo(path)
+        if long_side is not None:
+            image.thumbnail((long_side, long_side), Image.Resampling.BOX)
+        images[path.name] = image
+        first = images[paths[0].name]
+        if image.size != first.size:
+            raise UserError(
+                f"{path}: is {image.width} x {image.height}, {paths[0].name} is {first.width} x "
+                f"{first.height}; rank completions of one photo at a time"
+            )
+    return images
 
 
 def claim_completions(folder: Path, count: int, scene: Path | None) -> list[str]:
@@ -49,11 +86,11 @@ def claim_completions(folder: Path, count: int, scene: Path | None) -> list[str]
     """
     refuse_scene(folder, scene)
     refuse_model(folder)
-    return claim(folder, SCRIPT, [*(f"{index}.png" for index in range(count)), *OTHER_FILES])
+    return claim(folder, SCRIPT, [*map(file_name, range(count)), *OTHER_FILES])
 
 
 @contextmanager
-def overwriting(folder: Path, overwrite: bool, state: PartialState) -> Iterator[Path]:
+def overwriting(folder: Path, overwrite: bool, state: "PartialState") -> Iterator[Path]:
     """Yield the folder to sample into: `folder`, or one whose files replace it at the end.
 
     So a run that breaks off leaves the completions that it was to replace.
@@ -79,11 +116,13 @@ def overwriting(folder: Path, overwrite: bool, state: PartialState) -> Iterator[
 
 def own_files(folder: Path) -> set[str]:
     """Return the names of what infer.py made in `folder`, and of its ranking."""
-    record = read_record(folder)
-    if made_by(record) != SCRIPT:
+    record = Record.read(folder)
+    if record.script != SCRIPT:
         return set()
-    numbered = [path.name for path in folder.glob("*.png") if path.stem.isdecimal()]
-    return {*record.get("files", (*numbered, *OTHER_FILES)), RANKING_FILE, SHEET_FILE}
+    files = record.files
+    if files is None:
+        files = [*(path.name for path in numbered(folder)), *OTHER_FILES]
+    return {*files, RANKING_FILE, SHEET_FILE}
 
 
 def missing_completions(
@@ -96,9 +135,9 @@ def missing_completions(
     """
     if overwrite:
         return list(range(count))
-    missing = [index for index in range(count) if not is_whole(folder / f"{index}.png")]
-    if any(path.stem.isdecimal() for path in folder.glob("*.png")):
-        before = read_record(folder).get("settings", {})
+    missing = [index for index in range(count) if not is_whole(folder / file_name(index))]
+    if numbered(folder):
+        before = Record.read(folder).settings
         changed = [name for name, value in settings.items() if before.get(name) != value]
         if changed:
             raise UserError(
@@ -120,23 +159,9 @@ def is_whole(path: Path) -> bool:
     return True
 
 
-def read_completions(folder: Path, count: int) -> dict[str, Image.Image]:
-    """Return the first `count` completions in `folder` as RGB, by their number.
-
-    They are reduced to a longer side of 1,600 px: sixteen large photos would fill the memory.
-    """
-    completions = {}
-    for index in range(count):
-        image = read_photo(folder / f"{index}.png")
-        image.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.BOX)
-        completions[str(index)] = image
-    return completions
-
-
-def identical_completions(folder: Path, count: int) -> list[list[str]]:
-    """Return the groups of files among the first `count` completions that are byte for byte one."""
+def identical_completions(paths: list[Path]) -> list[list[str]]:
+    """Return the groups of completions that are byte for byte one, by file name."""
     groups: dict[str, list[str]] = {}
-    for index in range(count):
-        path = folder / f"{index}.png"
+    for path in paths:
         groups.setdefault(file_hash(path), []).append(path.name)
     return [names for names in groups.values() if len(names) > 1]

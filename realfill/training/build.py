@@ -1,7 +1,5 @@
 """Bringing a base to where it can be trained: layers, memory savings, optimizer."""
 
-from argparse import Namespace
-
 import torch
 from accelerate import Accelerator
 from diffusers import StableDiffusionInpaintPipeline
@@ -12,7 +10,7 @@ from realfill.model.base import first_line
 from realfill.model.lora import add_lora
 from realfill.model.quantization import replace_linear_layers
 from realfill.scene import Scene
-from realfill.settings import TrainingSettings
+from realfill.settings import TrainingFlags, TrainingSettings
 from realfill.training import loop
 from realfill.training.crops import upload_photos
 from realfill.training.loop import Training
@@ -23,21 +21,21 @@ def set_up(
     pipeline: StableDiffusionInpaintPipeline,
     scene: Scene,
     settings: TrainingSettings,
-    arguments: Namespace,
+    flags: TrainingFlags,
 ) -> Training:
     """Add the LoRA layers and bring everything to the device."""
-    if arguments.enable_xformers_memory_efficient_attention:
+    if flags.enable_xformers_memory_efficient_attention:
         enable_xformers(pipeline)
     if settings.use_4bit_base:
         replace_linear_layers(pipeline.unet, DTYPES[settings.mixed_precision])
-    if arguments.gradient_checkpointing:
+    if flags.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
         pipeline.text_encoder.gradient_checkpointing_enable()
     torch.manual_seed(settings.seed)  # the initial LoRA layers
     add_lora(pipeline, settings)
     photos = upload_photos(scene, settings.resolution, accelerator.device)
     run_state = loop.prepare(accelerator, pipeline, photos, settings)
-    if arguments.offload_idle_models:
+    if flags.offload_idle_models:
         offload_idle_models(pipeline, run_state)
     return run_state
 

@@ -3,9 +3,9 @@
 import importlib.util
 import os
 import sys
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import get_context
 
 import torch
@@ -16,6 +16,7 @@ from realfill.command_line import run
 from realfill.devices import is_shortage
 from realfill.errors import UserError
 from realfill.model.base import first_line
+from realfill.settings import TrainingFlags
 
 SAVINGS = ("offload_idle_models", "gradient_checkpointing", "use_8bit_adam", "use_4bit_base")
 """Flags that save memory, in the order in which they are added."""
@@ -32,23 +33,23 @@ ADVICE = (
 
 
 def choose_savings(
-    accelerator: Accelerator, arguments: Namespace, attempt: Callable[[Namespace], None]
-) -> Namespace:
-    """Return `arguments` with as few further savings as let `attempt(arguments)` fit, and say so.
+    accelerator: Accelerator, flags: TrainingFlags, attempt: Callable[[TrainingFlags], None]
+) -> TrainingFlags:
+    """Return `flags` with as few further savings as let `attempt(flags)` fit, and say so.
 
     What fits is found out by trying, each time in a new process, which leaves this one as it was.
-    From then on the limit, `arguments.max_memory_gb`, is in force here. Raises `UserError` where
+    From then on the limit, `flags.max_memory_gb`, is in force here. Raises `UserError` where
     nothing fits, or no limit can be set.
     """
-    device, limit = accelerator.device, arguments.max_memory_gb
+    device, limit = accelerator.device, flags.max_memory_gb
     possible = possible_savings(device)
     if accelerator.distributed_type != DistributedType.NO:
         raise UserError(
             f"--max_memory_gb is for a single process; choose yourself from {as_flags(possible)}"
         )
-    further = [flag for flag in possible if not getattr(arguments, flag)]
+    further = [flag for flag in possible if not getattr(flags, flag)]
     for count in range(len(further) + 1):
-        saving = Namespace(**vars(arguments) | dict.fromkeys(further[:count], True))
+        saving = replace(flags, **dict.fromkeys(further[:count], True))
         if fits_into_memory(attempt, saving, limit * TRIAL_SHARE, device):
             limit_memory(limit, device)
             print(f"memory: fits into {limit:g} GB with {as_flags(further[:count])}")
@@ -97,17 +98,17 @@ def limit_memory(gigabytes: float, device: torch.device) -> None:
 
 
 def fits_into_memory(
-    attempt: Callable[[Namespace], None],
-    arguments: Namespace,
+    attempt: Callable[[TrainingFlags], None],
+    flags: TrainingFlags,
     gigabytes: float,
     device: torch.device,
 ) -> bool:
-    """Say whether `attempt(arguments)` ends without running out of memory, in another process.
+    """Say whether `attempt(flags)` ends without running out of memory, in another process.
 
     Where it fails otherwise, the other process says why and this one ends with its exit code.
     """
     process = get_context("spawn").Process(
-        target=try_within_limit, args=(attempt, arguments, gigabytes, device)
+        target=try_within_limit, args=(attempt, flags, gigabytes, device)
     )
     # The child starts with the caller's folder on its path; a module there is not to be run.
     os.environ["PYTHONSAFEPATH"] = "1"
@@ -123,17 +124,17 @@ def fits_into_memory(
 
 
 def try_within_limit(
-    attempt: Callable[[Namespace], None],
-    arguments: Namespace,
+    attempt: Callable[[TrainingFlags], None],
+    flags: TrainingFlags,
     gigabytes: float,
     device: torch.device,
 ) -> None:
-    """Call `attempt(arguments)` as a script's main; exit with a code of its own for shortage."""
+    """Call `attempt(flags)` as a script's main; exit with a code of its own for shortage."""
 
     def main() -> None:
         limit_memory(gigabytes, device)
         try:
-            attempt(arguments)
+            attempt(flags)
         except Exception as error:
             if not is_shortage(error):
                 raise

@@ -1,15 +1,12 @@
 """What a training run is: its output folder, its seed, and whether it goes on from another."""
 
 import json
-import secrets
 from pathlib import Path
 from typing import Any
 
-from accelerate.utils import broadcast_object_list
-
 from realfill.errors import UserError
 from realfill.model.integrity import find_lora_damage
-from realfill.record import LORA_FILE, claim, read_record, refuse_scene
+from realfill.record import LORA_FILE, TrainingRecord, claim, refuse_scene
 from realfill.training.checkpoints import find_checkpoint
 
 SCRIPT = "train_realfill.py"
@@ -51,22 +48,13 @@ def is_merged(output_dir: Path) -> bool:
     return all((output_dir / name).exists() for name in MERGED)
 
 
-def choose_seed(requested: int | None, record: dict[str, Any]) -> int:
-    """Return the seed asked for, the recorded one, or a new one that all processes share."""
-    if requested is not None:
-        return requested
-    if "seed" in record.get("settings", {}):
-        return record["settings"]["seed"]
-    return broadcast_object_list([secrets.randbelow(2**31)])[0]
-
-
-def is_finished(output_dir: Path, record: dict[str, Any], checkpoint: Path | None) -> bool:
+def is_finished(output_dir: Path, record: TrainingRecord, checkpoint: Path | None) -> bool:
     """Say whether `output_dir` holds just what this run would leave, whole.
 
     Raises `UserError` if it holds the result of another training.
     """
-    previous = read_record(output_dir)
-    if not (output_dir / LORA_FILE).exists() or not previous:
+    previous = TrainingRecord.read(output_dir)
+    if not (output_dir / LORA_FILE).exists() or not previous.script:
         return False
     damage = find_lora_damage(output_dir, previous)
     decisive = ("base", "prompt", "scene", "steps", "settings", "identity")
@@ -81,28 +69,28 @@ def is_finished(output_dir: Path, record: dict[str, Any], checkpoint: Path | Non
     return False
 
 
-def comparable(record: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+def comparable(record: TrainingRecord, names: tuple[str, ...]) -> dict[str, Any]:
     """Return those entries of `record` as they come back from JSON."""
-    return json.loads(json.dumps({name: record.get(name) for name in names}))
+    return json.loads(json.dumps({name: getattr(record, name) for name in names}))
 
 
-def require_same(record: dict[str, Any], previous: dict[str, Any], checkpoint: Path) -> None:
+def require_same(record: TrainingRecord, previous: TrainingRecord, checkpoint: Path) -> None:
     """Raise `UserError` if a checkpoint was made by another training than this one, or a longer."""
-    for thing, value in record["identity"].items():
-        if previous.get("identity", {}).get(thing) != value:
+    for thing, value in record.identity.items():
+        if previous.identity.get(thing) != value:
             raise UserError(
                 f"{checkpoint}: was trained with another {thing}; use the one that it was trained "
                 "with, or another --output_dir"
             )
     for name, value in comparable(record, ("settings",))["settings"].items():
-        saved = previous.get("settings", {}).get(name)
+        saved = previous.settings.get(name)
         if name != "max_train_steps" and saved != value:
             raise UserError(
                 f"{checkpoint}: was trained with --{name} {saved}, this run has {value}; "
                 "give the same, or another --output_dir"
             )
-    if previous.get("steps", 0) > record["steps"]:
+    if previous.steps > record.steps:
         raise UserError(
-            f"{checkpoint}: has {previous['steps']} steps, this run --max_train_steps "
-            f"{record['steps']}; give as many or more, or another --output_dir"
+            f"{checkpoint}: has {previous.steps} steps, this run --max_train_steps "
+            f"{record.steps}; give as many or more, or another --output_dir"
         )

@@ -16,7 +16,7 @@ from PIL import Image, features
 from benchmark.suite.cache import Cache
 from realfill.errors import UserError
 from realfill.images.read import read_photo
-from realfill.record import RECORD_FILE, read_record
+from realfill.record import RECORD_FILE, TrainingRecord
 from realfill.scene import load_references, load_scene, load_target
 from tests.conftest import RunScript, draw_photo, write_scene
 from tests.helpers import write_completions
@@ -135,7 +135,7 @@ BAD_RECORDS += ['{"settings": {"seed": "x"}}', '{"files": 3}', '{"base": []}']
 def test_a_record_that_is_none(tmp_path: Path, content: str) -> None:
     (tmp_path / RECORD_FILE).write_text(content)
     with pytest.raises(UserError, match=r"realfill\.json: damaged"):
-        read_record(tmp_path)
+        TrainingRecord.read(tmp_path)
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 import infer
 from realfill.errors import UserError
 from realfill.model.load import load_adapted
-from realfill.record import LORA_FILE, RECORD_FILE, claim, read_record, refuse_scene
+from realfill.record import LORA_FILE, RECORD_FILE, Record, TrainingRecord, claim, refuse_scene
 from realfill.sampling import sampler
 from realfill.sampling.folder import claim_completions, missing_completions
-from realfill.training.runs import choose_seed
+from realfill.seeds import choose_seed
 from tests.bases import make_base
 from tests.conftest import RunScript, draw_photo, train_flags, write_scene
 from tests.helpers import contents, infer_flags, write_completions
@@ -194,7 +194,7 @@ def test_another_base_than_the_recorded_one_is_refused(
     load_adapted(str(model), dtype)
     with pytest.raises(UserError, match="another base"):
         load_adapted(str(model), dtype, str(make_base(tmp_path / "other", seed=3)))
-    base = Path(shutil.copytree(read_record(model)["base_folder"], tmp_path / "changed"))
+    base = Path(shutil.copytree(TrainingRecord.read(model).base_folder, tmp_path / "changed"))
     load_adapted(str(model), dtype, str(base))
     weights = base / "vae/diffusion_pytorch_model.safetensors"
     save_file({name: it * 1.1 for name, it in load_file(weights).items()}, weights)
@@ -242,7 +242,7 @@ def test_an_empty_completion_is_made_anew(tmp_path: Path) -> None:
 
 def test_a_record_without_a_seed_gives_a_new_one() -> None:
     """`--geometry only` writes none, and `auto` may come next."""
-    assert choose_seed(None, {"settings": {"geometry": "only"}}) >= 0
+    assert choose_seed(None, Record(settings={"geometry": "only"}).seed) >= 0
 
 
 def test_a_ranking_replaces_nothing_but_rankings(

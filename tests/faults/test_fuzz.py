@@ -19,10 +19,12 @@ from benchmark.suite.rankings import find_fault, read_ranking
 from benchmark.suite.scorer import Scored
 from realfill.errors import UserError
 from realfill.images.read import is_image, read_mask, read_photo
-from realfill.record import RECORD_FILE, claim, is_ranking, made_by, read_record
+from realfill.ranking_file import RANKING_FILE, is_ranking
+from realfill.record import RECORD_FILE, TrainingRecord, claim
 from realfill.scene import load_target
+from realfill.seeds import choose_seed
 from realfill.training.checkpoints import find_damage
-from realfill.training.runs import choose_seed, require_same
+from realfill.training.runs import require_same
 from tests.conftest import draw_photo
 
 SEED = int(os.environ.get("REALFILL_FUZZ_SEED", 0))
@@ -103,18 +105,17 @@ def check_record(content: object, cut: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         text = json.dumps(content).encode()
-        for file in (RECORD_FILE, "state.json", "loftr_ranking_scores.json"):
+        for file in (RECORD_FILE, "state.json", RANKING_FILE):
             (folder / file).write_bytes(text[: len(text) - cut])
         try:
-            record = read_record(folder)
-            made_by(record)
-            assert isinstance(choose_seed(None, record), int)
+            record = TrainingRecord.read(folder)
+            assert isinstance(choose_seed(None, record.seed), int)
             claim(folder, "infer.py", ["0.png"])
-            require_same({"identity": {"base": 1}, "settings": {}, "steps": 1}, record, folder)
+            require_same(TrainingRecord(identity={"base": "1"}, steps=1), record, folder)
         except UserError as error:
             assert name in str(error)
         assert find_damage(folder) is None or isinstance(find_damage(folder), str)
-        path = folder / "loftr_ranking_scores.json"
+        path = folder / RANKING_FILE
         result = Scored(None, hashes={"0.png": "x"})
         (folder / "0.png").touch()
         if find_fault(path, result, None) is None:
