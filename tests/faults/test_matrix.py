@@ -1,10 +1,15 @@
-"""Each artefact of each script fails once, finds the disk full once, and is killed once.
+"""Each kind of artefact of each script fails once, finds the disk full once, and is killed once.
+
+A kind is a path but for its numbers and hashes; its first and its last artefact are tried.
+refill.py calls the two other scripts, so of what these write, the last artefact of each of its
+stages is enough.
 
 After each fault, what was finished before is as it was, nothing half-written has a file's name,
 and the same command, given again, leaves just what an undisturbed run leaves.
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -17,7 +22,7 @@ from tests.faults.inject import start
 from tests.test_ranking_script import contents, write_completions
 
 FAULTS = ("EIO", "ENOSPC", "SIGKILL")
-TRAIN = "--max_train_steps 2 --train_batch_size 1 --num_validation_images 0 --report_to none "
+TRAIN = "--max_train_steps 1 --train_batch_size 1 --num_validation_images 0 --report_to none "
 TRAIN += "--mixed_precision no --checkpointing_steps 1"
 SAMPLE = "--num_images 2 --num_inference_steps 1 --geometry off"
 
@@ -105,9 +110,24 @@ def check_whole(folder: Path) -> None:
             json.loads(path.read_text())
 
 
+def choose_artefacts(name: str, targets: list[str], output: Path) -> list[int]:
+    """Return the numbers, from 1, of the artefacts among `targets` that stand for all."""
+    kinds: dict[str, list[int]] = {}
+    for number, target in enumerate(targets, start=1):
+        path = Path(target).relative_to(output)
+        kind = re.sub(r"[0-9a-f]{8,}|\d+", "#", path.as_posix())
+        if name == "refill.py":
+            kind = "/".join(path.parts[1:3])  # after refill/: round-1/model, round-2/scene, …
+        kinds.setdefault(kind, []).append(number)
+    first = [numbers[0] for numbers in kinds.values() if name != "refill.py"]
+    return sorted({*first, *(numbers[-1] for numbers in kinds.values())})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_artefact_fails_once_in_each_way(base_folder: Path, tmp_path: Path, name: str) -> None:
+def test_each_kind_of_artefact_fails_in_each_way(
+    base_folder: Path, tmp_path: Path, name: str
+) -> None:
     origin = prepare(tmp_path / "origin/x", base_folder, name)
 
     def copy(label: str) -> Path:
@@ -117,10 +137,11 @@ def test_each_artefact_fails_once_in_each_way(base_folder: Path, tmp_path: Path,
 
     undisturbed = copy("undisturbed")
     before = visible(undisturbed)
-    code, count = run(name, base_folder, undisturbed)
-    assert (code, count > 0) == (0, True)
+    code, targets = run(name, base_folder, undisturbed)
+    chosen = choose_artefacts(name, targets, undisturbed / "out")
+    assert (code, len(chosen) > 0) == (0, True)
     expected = visible(undisturbed)
-    for number in range(1, count + 1):
+    for number in chosen:
         for fault in FAULTS:
             folder = copy(f"{number} {fault}")
             code, _ = run(name, base_folder, folder, fault, number)
@@ -136,4 +157,6 @@ def test_each_artefact_fails_once_in_each_way(base_folder: Path, tmp_path: Path,
             assert not lost, (name, number, fault)
             code, _ = run(name, base_folder, folder)
             assert (code, visible(folder)) == (0, expected), (name, number, fault)
-    print(f"{name}: {count} artefacts, {count * len(FAULTS)} faults")
+    print(
+        f"{name}: {len(targets)} artefacts, {len(chosen)} tried, {len(chosen) * len(FAULTS)} faults"
+    )
