@@ -11,6 +11,7 @@ import torch
 from realfill.errors import UserError
 from realfill.model.base import EMBEDDED_BASE, load_base, resolve_base
 from tests.conftest import ROOT, environment
+from tests.faults.inject import comparable
 from tests.test_ranking_script import contents
 
 SCRIPTS = ("train_realfill.py", "infer.py", "loftr_ranking.py", "refill.py", "benchmarks.py")
@@ -75,7 +76,11 @@ def test_the_whole_path_gives_the_same_bytes_from_a_hostile_folder(
             run_in(start_in, command)
         kinds = (".png", ".safetensors", ".html", ".csv")
         files = contents(output).items()
-        return {str(path.relative_to(output)): it for path, it in files if path.suffix in kinds}
+        return {
+            path.relative_to(output).as_posix(): comparable(path, content)
+            for path, content in files
+            if path.suffix in kinds
+        }
 
     here, there = play(ROOT, tmp_path / "a"), play(hostile, tmp_path / "b")
     assert len(here) > 10

@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.conftest import write_scene
-from tests.faults.inject import start
+from tests.faults.inject import comparable, start
 from tests.test_ranking_script import contents, write_completions
 
 FAULTS = ("EIO", "ENOSPC", "SIGKILL")
@@ -91,7 +91,7 @@ def prepare(folder: Path, base: Path, name: str) -> Path:
 def visible(folder: Path) -> dict[str, bytes]:
     """Return the files that a person sees, but for paths and hours in records."""
     return {
-        path.relative_to(folder).as_posix(): content
+        path.relative_to(folder).as_posix(): comparable(path, content)
         for path, content in contents(folder).items()
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.suffix not in (".json", ".sqlite")
