@@ -1,6 +1,7 @@
 """Each kind of artefact of each script fails once, finds the disk full once, and is killed once.
 
-A kind is a path but for its numbers and hashes; its first and its last artefact are tried.
+A kind is a path but for its numbers and hashes, or what lies in a folder that does not show yet;
+its first and its last artefact are tried.
 refill.py calls the two other scripts, so of what these write, the last artefact of each of its
 stages is enough.
 
@@ -115,7 +116,7 @@ def choose_artefacts(name: str, targets: list[str], output: Path) -> list[int]:
     kinds: dict[str, list[int]] = {}
     for number, target in enumerate(targets, start=1):
         path = Path(target).relative_to(output)
-        kind = re.sub(r"[0-9a-f]{8,}|\d+", "#", path.as_posix())
+        kind = re.sub(r"[0-9a-f]{8,}|\d+", "#", path.as_posix().split(".partial/")[0])
         if name == "refill.py":
             kind = "/".join(path.parts[1:3])  # after refill/: round-1/model, round-2/scene, …
         kinds.setdefault(kind, []).append(number)
