@@ -39,7 +39,6 @@ def run_in(folder: Path, command: list[object]) -> str:
     return result.stdout
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_each_script_starts_in_a_hostile_folder(hostile: Path, script: str) -> None:
     assert "usage" in run_in(hostile, [sys.executable, ROOT / script, "--help"])

@@ -1,9 +1,8 @@
-"""Each kind of artefact of each script fails once, finds the disk full once, and is killed once.
+"""Artefacts of each script fail once, find the disk full once, and are killed once.
 
-A kind is a path but for its numbers and hashes, or what lies in a folder that does not show yet;
-its first and its last artefact are tried.
-refill.py calls the two other scripts, so of what these write, the last artefact of each of its
-stages is enough.
+All of a script without a model are tried; with a model, the first and the last of each kind. A
+kind is a path but for its numbers and hashes, or what lies in a folder that does not show yet.
+refill.py calls two other scripts, so that the last artefact of each of its stages is enough.
 
 After each fault, what was finished before is as it was, nothing half-written has a file's name,
 and the same command, given again, leaves just what an undisturbed run leaves.
@@ -65,6 +64,8 @@ COMMANDS = {
     ],
 }
 """By a name, what follows the script in a command."""
+WITH_MODEL = ("train_realfill.py", "infer.py", "infer.py --overwrite", "refill.py")
+"""Those that take seconds a run."""
 
 
 def run(name: str, base: Path, folder: Path, fault: str | None = None, number: int = 0):
@@ -113,6 +114,8 @@ def check_whole(folder: Path) -> None:
 
 def choose_artefacts(name: str, targets: list[str], output: Path) -> list[int]:
     """Return the numbers, from 1, of the artefacts among `targets` that stand for all."""
+    if name not in WITH_MODEL:
+        return list(range(1, len(targets) + 1))
     kinds: dict[str, list[int]] = {}
     for number, target in enumerate(targets, start=1):
         path = Path(target).relative_to(output)
