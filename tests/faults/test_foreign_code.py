@@ -14,7 +14,8 @@ from tests.conftest import ROOT, environment
 from tests.faults.inject import comparable
 from tests.test_ranking_script import contents
 
-SCRIPTS = ("train_realfill.py", "infer.py", "loftr_ranking.py", "refill.py", "benchmarks.py")
+WHOLE_PATH = ("train_realfill.py", "infer.py", "loftr_ranking.py", "refill.py", "benchmarks.py")
+SCRIPTS = (*WHOLE_PATH, "make_scenes.py")
 MODULES = ("pycolmap", "torch", "sitecustomize", "realfill", "benchmark", "multiprocessing", "json")
 TRAP = "raise SystemExit('foreign code was run')\n"
 
