@@ -8,6 +8,7 @@ from diffusers import StableDiffusionInpaintPipeline
 
 from realfill.model.base import load_base
 from realfill.model.lora import add_lora, save_lora, trainable
+from realfill.record import LORA_FILE
 from realfill.settings import UNET_TARGETS, TrainingSettings
 
 
@@ -29,6 +30,7 @@ def test_what_was_trained_is_what_stock_diffusers_loads(
         for value in layers.values():
             value.add_(0.1 * torch.randn_like(value))
     save_lora(trained, tmp_path)
+    assert str(base_folder).encode() not in (tmp_path / LORA_FILE).read_bytes(), "no local path"
 
     stock = StableDiffusionInpaintPipeline.from_pretrained(base_folder, dtype=torch.float32)
     stock.load_lora_weights(tmp_path)

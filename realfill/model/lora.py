@@ -62,6 +62,9 @@ def save_lora(pipeline: StableDiffusionInpaintPipeline, folder: Path) -> None:
         parts[f"{name}_lora_layers"] = get_peft_model_state_dict(model)
         # Without the metadata diffusers takes alpha for the rank when it loads. The dropout must
         # not come along: diffusers leaves it switched on, and pictures would differ by chance.
-        settings = model.peft_config["default"].to_dict() | {"lora_dropout": 0.0}
+        # Nor must the place of the base, a path on this machine. A set has no order of its own.
+        settings = model.peft_config["default"].to_dict()
+        settings |= {"lora_dropout": 0.0, "base_model_name_or_path": None}
+        settings["target_modules"] = sorted(settings["target_modules"])
         parts[f"{name}_lora_adapter_metadata"] = settings
     StableDiffusionInpaintPipeline.save_lora_weights(folder, **parts)

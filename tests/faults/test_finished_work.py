@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import infer
+import refill
 from realfill.errors import UserError
 from realfill.model.load import load_adapted
 from realfill.record import LORA_FILE, RECORD_FILE, Record, TrainingRecord, claim, refuse_scene
@@ -265,3 +266,23 @@ def test_a_ranking_replaces_nothing_but_rankings(
     assert stopped.value.code == 3
     assert len(json.loads((results / "scores.json").read_text())["ranking"]) == 2
     assert np.isfinite(json.loads((results / "scores.json").read_text())["ranking"][0]["score"])
+
+
+def test_a_scene_that_round_two_rests_on_is_not_grown_otherwise(
+    scene_folder: Path, tmp_path: Path
+) -> None:
+    """Grown from the same again, it stays; from others or with another count, it is refused."""
+    made, grown = tmp_path / "made", tmp_path / "round-2/scene"
+    made.mkdir()
+    ranked = [made / f"{index}.png" for index in range(3)]
+    for index, path in enumerate(ranked):
+        draw_photo(10 + index).save(path)
+    refill.grow_scene(scene_folder, ranked, grown, 4)
+    before = contents(grown)
+    assert len(list((grown / "ref").iterdir())) == 4
+    refill.grow_scene(scene_folder, ranked, grown, 4)
+    for other, count in ((ranked, 3), (ranked[::-1], 4)):
+        with pytest.raises(UserError, match="round two rests on it"):
+            refill.grow_scene(scene_folder, other, grown, count)
+    assert contents(grown) == before
+    assert list(grown.parent.iterdir()) == [grown], "nothing half-written is left"

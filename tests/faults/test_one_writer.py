@@ -20,7 +20,8 @@ from realfill.storage import (
     replaced_together,
     write_text,
 )
-from tests.conftest import ROOT, environment
+from tests.conftest import ROOT, RunScript, draw_photo, environment
+from tests.test_ranking_script import contents
 
 HOLD = """
 import sys, time
@@ -60,6 +61,22 @@ def test_a_second_writer_is_refused_and_a_killed_one_is_taken_over(
         assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
     assert f"process {process.pid}" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_overwriting_waits_for_no_writer(scene_folder: Path, refuse: RunScript) -> None:
+    """The completions that another process is making are not replaced under its hands."""
+    results = scene_folder / "results"
+    flags = ["infer.py", "--scene", scene_folder, "--output_dir", results, "--geometry", "off"]
+    results.mkdir()
+    draw_photo(0).save(results / "0.png")
+    process = hold(results)
+    before = contents(results)
+    try:
+        assert f"process {process.pid} on" in refuse(*flags, "--overwrite")
+        assert contents(results) == before
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_lock_ends_with_an_error_and_serves_the_next(tmp_path: Path) -> None:
