@@ -21,7 +21,7 @@ from realfill.storage import (
     write_text,
 )
 from tests.conftest import ROOT, RunScript, draw_photo, environment
-from tests.test_ranking_script import contents
+from tests.helpers import contents
 
 HOLD = """
 import sys, time
