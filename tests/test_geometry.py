@@ -11,11 +11,12 @@ from PIL import Image
 from realfill.completing.fillers import doubtful_part
 from realfill.completing.job import Rest
 from realfill.geometry.calibration import WANTED, limit, share_right
-from realfill.geometry.cameras import find_cameras
+from realfill.geometry.cameras import find_cameras, without_copies
 from realfill.geometry.colours import apply_tone, fit_tone, spread
+from realfill.geometry.features import find_correspondences
 from realfill.geometry.guide import cached_prefill, guide
 from realfill.geometry.plane_sweep import sweep
-from realfill.geometry.prefill import CONFIDENT, Prefill, make_prefill
+from realfill.geometry.prefill import CONFIDENT, Prefill, find_depths, make_prefill
 from realfill.geometry.views import Cameras, Intrinsics, View
 from realfill.scene import Scene, load_scene, load_truth
 from tests.conftest import ROOT, RunScript
@@ -133,6 +134,15 @@ def rendered() -> tuple[Scene, Cameras, Image.Image, np.ndarray]:
     return Scene("planes", references, target, mask), cameras, to_image(truth), depth
 
 
+def cameras_of(scene: Scene) -> Cameras:
+    references = without_copies(scene.target, scene.mask, scene.references)
+    return find_cameras(scene, find_correspondences(scene.target, scene.mask, references), CPU)
+
+
+def prefill_of(scene: Scene, cameras: Cameras) -> Prefill:
+    return make_prefill(scene, cameras, find_depths(scene, cameras, CPU))
+
+
 def hole_of(scene: Scene) -> np.ndarray:
     return np.asarray(scene.mask) > 127
 
@@ -151,7 +161,7 @@ def test_the_sweep_finds_the_depth_of_rendered_planes(rendered) -> None:
 
 def test_the_prefill_is_true_and_its_confidence_ranks_its_errors(rendered) -> None:
     scene, cameras, truth, _ = rendered
-    prefill = make_prefill(scene, cameras, CPU)
+    prefill = prefill_of(scene, cameras)
     hole = hole_of(scene)
     errors = (np.asarray(prefill.image) - np.asarray(truth).astype(float))[hole] / 255
     confidence = np.asarray(prefill.confidence)[hole]
@@ -196,14 +206,14 @@ def test_what_geometry_doubts_whole_is_no_exemplar(rendered) -> None:
 
 def test_structure_from_motion_finds_the_cameras(rendered) -> None:
     scene, known, truth, _ = rendered
-    cameras = find_cameras(scene.target, scene.mask, scene.references)
+    cameras = cameras_of(scene)
     assert cameras.method.startswith("structure from motion")
     assert list(cameras.views) == list(known.views)
     for name, view in cameras.views.items():
         expected, found = known.views[name].center, view.center
         cosine = expected @ found / np.linalg.norm(expected) / np.linalg.norm(found)
         assert cosine > 0.99, name
-    prefill = make_prefill(scene, cameras, CPU)
+    prefill = prefill_of(scene, cameras)
     error = (np.asarray(prefill.image) - np.asarray(truth).astype(float))[hole_of(scene)] / 255
     assert -10 * np.log10(np.square(error).mean()) > 26
 
@@ -211,10 +221,10 @@ def test_structure_from_motion_finds_the_cameras(rendered) -> None:
 @pytest.mark.slow
 def test_walking_straight_ahead_gives_cameras_and_the_same_ones_twice(street) -> None:
     scene, truth, _ = street
-    cameras = find_cameras(scene.target, scene.mask, scene.references)
-    assert cameras == find_cameras(scene.target, scene.mask, scene.references)
+    cameras = cameras_of(scene)
+    assert cameras == cameras_of(scene)
     assert len(cameras.views) >= 2 and cameras.have_parallax
-    assert psnr_of(make_prefill(scene, cameras, CPU), truth, hole_of(scene)) > 20
+    assert psnr_of(prefill_of(scene, cameras), truth, hole_of(scene)) > 20
 
 
 def test_ground_and_walls_that_slant_have_no_steps(street) -> None:
@@ -241,7 +251,7 @@ def test_another_weather_and_a_mover_in_one_reference_are_outvoted(rendered) -> 
     moved = scene.references[names[1]].copy()
     moved.paste((250, 20, 20), (150, 100, 210, 170))
     references = scene.references | {names[0]: to_image(dusk), names[1]: moved}
-    prefill = make_prefill(variant(scene, **references), cameras, CPU)
+    prefill = prefill_of(variant(scene, **references), cameras)
     assert psnr_of(prefill, truth, hole_of(scene)) > 26
 
 
@@ -260,7 +270,7 @@ def test_photos_of_another_place_are_refused(rendered, tmp_path: Path) -> None:
     assert prefill.message.startswith("off: ")
     assert guide(alone, prefill) == (alone, 1.0)
     mixed = variant(scene, foreign=foreign_photo(), **scene.references)
-    cameras = find_cameras(mixed.target, mixed.mask, mixed.references)
+    cameras = cameras_of(mixed)
     assert list(cameras.views) == list(scene.references)
 
 
@@ -272,7 +282,7 @@ def test_copies_and_the_photo_itself_prove_nothing(rendered) -> None:
     scene, _, truth, _ = rendered
     left = scene.references["left"]
     itself = variant(scene, photo=scene.target, another=truth, left=left, copy=left.copy())
-    cameras = find_cameras(itself.target, itself.mask, itself.references)
+    cameras = cameras_of(itself)
     assert list(cameras.views) in ([], ["left"])
 
 
@@ -287,8 +297,8 @@ def test_awkward_references_do_no_harm(rendered, case: str) -> None:
         "flat target": Scene("flat", {"a": right, "b": left}, flat, scene.mask),
         "rotation": variant(scene, a=turned(0.1), b=turned(-0.1)),
     }[case]
-    cameras = find_cameras(given.target, given.mask, given.references)
-    prefill = make_prefill(given, cameras, CPU)
+    cameras = cameras_of(given)
+    prefill = prefill_of(given, cameras)
     guided, strength = guide(given, prefill)
     assert 0.5 <= strength <= 1
     if case.startswith("flat"):

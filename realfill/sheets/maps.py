@@ -1,0 +1,33 @@
+"""Figures of each pixel as pictures: one colour map, dark blue to bright yellow."""
+
+import cv2
+import numpy as np
+from PIL import Image, ImageColor
+
+NOTHING = "#4a4e57"
+"""Where there is no figure."""
+EDGE = "#ffffff"
+
+
+def colours(values: np.ndarray) -> np.ndarray:
+    """Return the colours of `values` `(H, W)` in [0, 1], uint8 `(H, W, 3)`; nan is grey."""
+    steps = (np.nan_to_num(values).clip(0, 1) * 255).round().astype(np.uint8)
+    coloured = cv2.applyColorMap(steps, cv2.COLORMAP_VIRIDIS)[..., ::-1]
+    grey = np.array(ImageColor.getrgb(NOTHING), np.uint8)
+    return np.where(np.isnan(values)[..., None], grey, coloured)
+
+
+def draw_map(values: np.ndarray) -> Image.Image:
+    """Draw `values` `(H, W)`: bright is 1, dark is 0, grey is nan."""
+    return Image.fromarray(colours(values))
+
+
+def outline(picture: Image.Image, region: np.ndarray, long_side: int) -> Image.Image:
+    """Bring a picture to `long_side` pixels, and draw the edge of the bool `(H, W)` region."""
+    scale = long_side / max(picture.size)
+    size = tuple(max(1, round(side * scale)) for side in picture.size)
+    large = np.array(picture.resize(size, Image.Resampling.BICUBIC))
+    inside = cv2.resize(region.astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
+    edge = cv2.dilate(inside, np.ones((3, 3), np.uint8), iterations=2) > inside
+    large[edge] = ImageColor.getrgb(EDGE)
+    return Image.fromarray(large)
