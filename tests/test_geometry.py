@@ -1,12 +1,14 @@
 """What the references prove: a rendered scene with known depths, and scenes that prove nothing."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageColor
 
 from realfill.completing.fillers import doubtful_part
 from realfill.completing.job import Rest
@@ -14,11 +16,15 @@ from realfill.geometry.calibration import WANTED, limit, share_right
 from realfill.geometry.cameras import find_cameras, without_copies
 from realfill.geometry.colours import apply_tone, fit_tone, spread
 from realfill.geometry.features import find_correspondences
-from realfill.geometry.guide import cached_prefill, guide
+from realfill.geometry.findings import look
+from realfill.geometry.guide import PICTURES, cached_prefill, guide
 from realfill.geometry.plane_sweep import sweep
 from realfill.geometry.prefill import CONFIDENT, Prefill, find_depths, make_prefill
 from realfill.geometry.views import Cameras, Intrinsics, View
 from realfill.scene import Scene, load_scene, load_truth
+from realfill.sheets.contact import INK, MARK
+from realfill.sheets.geometry import make_geometry_sheet
+from realfill.sheets.plan import draw_plan
 from tests.conftest import ROOT, RunScript
 
 SIZE = (384, 288)
@@ -328,6 +334,66 @@ def test_values_spread_smoothly_from_where_they_are_known() -> None:
     known = torch.ones(1, 64, 64)
     known[:, 24:40, 24:40] = 0
     assert (spread(ramp * known, known) - ramp).abs().max() < 0.15
+
+
+def shades(path: Path) -> int:
+    """Return how many colours a picture of a person's screen size has."""
+    with Image.open(path) as picture:
+        assert picture.mode == "RGB"
+        assert 600 < picture.width <= 1608
+        assert 300 < picture.height <= 1008
+        return len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0))
+
+
+def test_the_report_is_drawn_and_changes_nothing(tmp_path: Path, start: RunScript) -> None:
+    flags = ("infer.py", "--geometry", "only", "--scene", "data/graf", "--output_dir", tmp_path)
+    start(*flags)
+    assert not (tmp_path / "geometry.png").exists()
+    pictures = {name: (tmp_path / name).read_bytes() for name in ("0.png", *PICTURES)}
+    start(*flags, "--geometry_report")
+    assert shades(tmp_path / "geometry.png") > 1000
+    assert pictures == {name: (tmp_path / name).read_bytes() for name in pictures}
+    record = json.loads((tmp_path / "cameras.json").read_text("utf-8"))
+    assert set(record["seconds"]) == {"features and matches", "hypotheses", "depths", "rendering"}
+    start(*flags, "--overwrite")
+    assert not (tmp_path / "geometry.png").exists(), "the report of replaced completions"
+
+
+def test_a_refusal_is_drawn_too(rendered, tmp_path: Path, start: RunScript, capsys) -> None:
+    scene = rendered[0]
+    for folder in ("ref", "target"):
+        (tmp_path / "scene" / folder).mkdir(parents=True)
+    foreign_photo().save(tmp_path / "scene/ref/foreign.png")
+    scene.target.save(tmp_path / "scene/target/target.png")
+    scene.mask.save(tmp_path / "scene/target/mask.png")
+    flags = ("--scene", tmp_path / "scene", "--output_dir", tmp_path / "out", "--geometry_report")
+    with pytest.raises(SystemExit) as stopped:
+        start("infer.py", *flags, "--geometry", "only")
+    assert stopped.value.code == 2
+    assert shades(tmp_path / "out/geometry.png") > 1000
+    with pytest.raises(SystemExit) as stopped:
+        start("infer.py", *flags, "--geometry", "off")
+    assert stopped.value.code == 2
+
+
+def test_the_report_places_cameras_and_tells_right_matches_from_wrong(rendered) -> None:
+    scene, cameras, _, _ = rendered
+    found = look(variant(scene, foreign=foreign_photo(), **scene.references), CPU)
+    assert list(found.cameras.views) == list(scene.references)
+    assert found.agreeing("left").mean() > 0.8
+    assert not found.agreeing("foreign").any()
+    mirrored = dict.fromkeys(scene.references, cameras.views["up"])
+    wrong = replace(found, cameras=replace(cameras, views=mirrored))
+    assert wrong.agreeing("left").mean() < 0.5
+    plan = draw_plan(cameras, (400, 400), (0.0, 0.5))
+    white, green = (
+        np.argwhere((np.asarray(plan) == ImageColor.getrgb(colour)).all(-1))
+        for colour in (INK, MARK)
+    )
+    assert len(white) > 50
+    assert len(green) > 50
+    sheet = make_geometry_sheet(variant(scene, **scene.references), found)
+    assert len(sheet.getcolors(sheet.width * sheet.height)) > 1000
 
 
 def test_only_shows_the_references_and_is_reused(tmp_path: Path, start: RunScript) -> None:

@@ -7,7 +7,9 @@ from PIL import Image, ImageDraw
 from realfill.geometry.features import work_image
 from realfill.geometry.findings import Findings
 from realfill.geometry.guide import confident_mask
+from realfill.geometry.prefill import Depths
 from realfill.geometry.rendering import Stage, make_stage, predict_at, to_image
+from realfill.geometry.views import Cameras
 from realfill.scene import Scene
 from realfill.sheets.contact import (
     BACKGROUND,
@@ -27,12 +29,14 @@ from realfill.sheets.maps import draw_map, outline
 from realfill.sheets.pair import draw_pair
 from realfill.sheets.plan import PAPER, draw_plan
 
+PAIRS_COLUMN = 560
 MOST_PAIRS = 6
+MOST_LINES = 60
+"""Of a pair, so that both kinds of matches are told apart at this size."""
 ASTRAY = "#ff5d5d"
 """Of matches that do not agree with the cameras."""
 WORST = 0.5
 """Cost of a vote between windows that have nothing in common."""
-NO_DEPTH = "No positions and no depth:\nhomographies tie the references,\nor nothing does."
 PANEL = 760
 """Pixels of the longer side of the panels before they are fitted in."""
 
@@ -40,8 +44,7 @@ PANEL = 760
 def make_geometry_sheet(scene: Scene, findings: Findings) -> Image.Image:
     """Draw the matches, the cameras from above, the depth, its votes, and the confidence.
 
-    Maps are bright if near, agreeing or sure. Returns an RGB picture of at most 1600 x 1000
-    pixels.
+    If geometry was refused, what led to it. Returns an RGB picture of at most 1600 x 1000 pixels.
     """
     width, height = SHEET
     sheet = Image.new("RGB", SHEET, BACKGROUND)
@@ -51,9 +54,9 @@ def make_geometry_sheet(scene: Scene, findings: Findings) -> Image.Image:
     message = shorten(findings.prefill.message, width - left - GAP, 18)
     draw.text((left, 16), message, FAINT, font(18))
     pairs = draw_pairs(scene, findings)
-    split = HEADING + (height - HEADING) * 2 // 5 if pairs else HEADING
-    draw_grid(sheet, pairs, (0, HEADING, width, split))
-    draw_grid(sheet, draw_maps(scene, findings), (0, split, width, height))
+    split = PAIRS_COLUMN if pairs else 0
+    draw_grid(sheet, pairs, (0, HEADING, split, height))
+    draw_grid(sheet, draw_maps(scene, findings), (split, HEADING, width, height))
     return trim(sheet)
 
 
@@ -69,11 +72,13 @@ def draw_pairs(scene: Scene, findings: Findings) -> list[tuple[str, Image.Image]
     for name in sorted(matches.names, key=rank)[:MOST_PAIRS]:
         ends = np.hstack(matches.places(0, 1 + matches.names.index(name))) - 0.5
         agree = findings.agreeing(name)
-        lines = {ASTRAY: ends[~agree], MARK: ends[agree]}
-        said = f"{agree.sum()} of {len(ends)} matches agree with the cameras (green)"
+        said = f"{agree.sum()} of {len(ends)} matches agree (green)"
         if name not in used:
             said = f"not used, {len(ends)} matches"
-        pair = draw_pair(target, work_image(scene.references[name]), lines)
+        step = max(1, -(-len(ends) // MOST_LINES))
+        ends, agree = ends[::step], agree[::step]
+        lines = {ASTRAY: ends[~agree], MARK: ends[agree]}
+        pair = draw_pair(target, work_image(scene.references[name]), lines, width=2)
         panels.append((f"photo and reference {name}: {said}", pair))
     return panels
 
@@ -88,29 +93,44 @@ def draw_maps(scene: Scene, findings: Findings) -> list[tuple[str, Image.Image]]
     panels = [("the photo around its hole", around)]
     if depths is not None:
         predicted = to_image(predict_at(depths.inverse, cameras, depths.stage)[0])
-        said = "the same from the references alone; the band is where it is compared"
-        panels.append((said, outline(predicted, hole | band, PANEL)))
+        said = "from the references alone, tested in the ring"
+        panels.append((said, outline(outline(predicted, hole | band, PANEL), hole, PANEL)))
     if prefill.confidence.getbbox():
-        sure = cut(prefill.confidence, stage) / 255
-        said = "confidence: bright is sure; what is outlined is taken as known"
+        sure = np.where(hole, cut(prefill.confidence, stage) / 255, np.nan)
         known = cut(confident_mask(prefill, scene.mask), stage) > 127
-        panels.append((said, outline(draw_map(np.where(hole, sure, np.nan)), known, PANEL)))
+        said = "confidence (yellow is sure); outlined: known"
+        panels.append((said, outline(draw_map(sure), known, PANEL)))
     if not cameras.have_parallax:
-        return [*panels, ("cameras from above", draw_note(NO_DEPTH, around.size))]
-    depth = depths.inverse.cpu().numpy() / cameras.largest_inverse_depth
+        return [*panels, ("cameras from above", draw_note(why_no_depth(cameras), around.size))]
+    return [*panels, *draw_depths(cameras, depths, around.size)]
+
+
+def draw_depths(
+    cameras: Cameras, depths: Depths, size: tuple[int, int]
+) -> list[tuple[str, Image.Image]]:
+    """Draw the cameras from above in a picture of `size`, the depth and its votes."""
+    hole, inverse = depths.stage.hole.cpu().numpy(), depths.inverse.cpu().numpy()
+    least, most = np.quantile(inverse, [0.02, 0.98])
+    span = (least, max(most, least + 1e-6))
+    nearness = (inverse - span[0]) / (span[1] - span[0])
     agreement = 1 - depths.cost.cpu().numpy() / WORST
     return [
-        *panels,
+        ("cameras from above, points coloured by depth", draw_plan(cameras, size, span)),
+        ("depth (blue is far, yellow near)", outline(draw_map(nearness), hole, PANEL)),
         (
-            "cameras from above, and points of the scene: near is bright",
-            draw_plan(cameras, around.size),
-        ),
-        ("depth: near is bright", outline(draw_map(depth), hole, PANEL)),
-        (
-            "votes for the depth: bright if photos agree, grey if none votes",
+            "votes for it (yellow agree, grey: no vote)",
             outline(draw_map(agreement), hole, PANEL),
         ),
     ]
+
+
+def why_no_depth(cameras: Cameras) -> str:
+    """Say why there are no positions of cameras and no depths to draw."""
+    if not cameras.views:
+        return "No reference is tied to the photo:\nno positions, no depth"
+    if any(view.is_plane for view in cameras.views.values()):
+        return "Homographies tie the references:\nthey need no positions and no depth"
+    return "All cameras stand in one place:\nthere is no depth to tell"
 
 
 def cut(image: Image.Image, stage: Stage) -> np.ndarray:
@@ -126,5 +146,5 @@ def draw_note(text: str, size: tuple[int, int]) -> Image.Image:
     """Write what is to be said in the place of a picture."""
     note = Image.new("RGB", size, PAPER)
     place = (size[0] / 2, size[1] / 2)
-    ImageDraw.Draw(note).multiline_text(place, text, INK, font(26), "mm", align="center")
+    ImageDraw.Draw(note).multiline_text(place, text, INK, font(36), "mm", align="center")
     return note

@@ -12,13 +12,14 @@ EDGE = "#ffffff"
 def colours(values: np.ndarray) -> np.ndarray:
     """Return the colours of `values` `(H, W)` in [0, 1], uint8 `(H, W, 3)`; nan is grey."""
     steps = (np.nan_to_num(values).clip(0, 1) * 255).round().astype(np.uint8)
-    coloured = cv2.applyColorMap(steps, cv2.COLORMAP_VIRIDIS)[..., ::-1]
+    # A table, since OpenCV crashes if it is given no value at all.
+    table = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_VIRIDIS)[:, 0, ::-1]
     grey = np.array(ImageColor.getrgb(NOTHING), np.uint8)
-    return np.where(np.isnan(values)[..., None], grey, coloured)
+    return np.where(np.isnan(values)[..., None], grey, table[steps])
 
 
 def draw_map(values: np.ndarray) -> Image.Image:
-    """Draw `values` `(H, W)`: bright is 1, dark is 0, grey is nan."""
+    """Draw `values` `(H, W)`: blue is 0, yellow is 1, grey is nan."""
     return Image.fromarray(colours(values))
 
 
@@ -27,7 +28,7 @@ def outline(picture: Image.Image, region: np.ndarray, long_side: int) -> Image.I
     scale = long_side / max(picture.size)
     size = tuple(max(1, round(side * scale)) for side in picture.size)
     large = np.array(picture.resize(size, Image.Resampling.BICUBIC))
-    inside = cv2.resize(region.astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
+    inside = cv2.resize(region.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     edge = cv2.dilate(inside, np.ones((3, 3), np.uint8), iterations=2) > inside
     large[edge] = ImageColor.getrgb(EDGE)
     return Image.fromarray(large)

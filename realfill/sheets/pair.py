@@ -9,7 +9,9 @@ MOST_LINES = 150
 """More lines hide the photos."""
 
 
-def draw_pair(left: Image.Image, right: Image.Image, lines: dict[str, np.ndarray]) -> Image.Image:
+def draw_pair(
+    left: Image.Image, right: Image.Image, lines: dict[str, np.ndarray], width: int = 1
+) -> Image.Image:
     """Draw two photos side by side, with lines for their matches by colour, the last on top.
 
     A line is x, y in the left photo and x, y in the right one, `(N, 4)`, in pixels.
@@ -20,7 +22,7 @@ def draw_pair(left: Image.Image, right: Image.Image, lines: dict[str, np.ndarray
     draw = ImageDraw.Draw(pair)
     for colour, ends in lines.items():
         for x, y, its_x, its_y in ends[:: max(1, -(-len(ends) // MOST_LINES))].tolist():
-            draw.line((x, y, left.width + its_x, its_y), fill=colour, width=1)
-            draw.circle((x, y), 3, outline=colour)
-            draw.circle((left.width + its_x, its_y), 3, outline=colour)
+            draw.line((x, y, left.width + its_x, its_y), fill=colour, width=width)
+            draw.circle((x, y), 3, outline=colour, width=width)
+            draw.circle((left.width + its_x, its_y), 3, outline=colour, width=width)
     return pair

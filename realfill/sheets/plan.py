@@ -11,16 +11,20 @@ from realfill.sheets.contact import INK, MARK, font
 from realfill.sheets.maps import colours
 
 PAPER = "#22262e"
-MARGIN = 0.08
+MARGIN = 0.12
 """Of the shorter side, around what is drawn."""
 FARTHEST = 0.95
 """Share of the points that must be in the picture: a few lie at the horizon."""
+LETTERS, RADIUS = 32, 4
+"""Pixels, of a picture that is shown at half its size or less."""
 LENGTH = 0.1
 """Of a camera's sides, of the shorter side."""
 
 
-def draw_plan(cameras: Cameras, size: tuple[int, int]) -> Image.Image:
-    """Draw the cameras as triangles open to where they look, and the points: near is bright.
+def draw_plan(cameras: Cameras, size: tuple[int, int], span: tuple[float, float]) -> Image.Image:
+    """Draw the cameras as triangles open to where they look, and the points of the scene.
+
+    `span` are the inverse depths from the photo that are drawn blue and yellow.
 
     The photo's own camera is white and looks up the picture. Homographies have no place.
     """
@@ -33,15 +37,15 @@ def draw_plan(cameras: Cameras, size: tuple[int, int]) -> Image.Image:
     fit = fitting(np.concatenate(shown), size)
     picture = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(picture)
-    nearness = 1 / np.maximum(points[:, 1] * cameras.largest_inverse_depth, 1e-6)
+    nearness = (1 / np.maximum(points[:, 1], 1e-6) - span[0]) / (span[1] - span[0])
     for place, colour in zip(fit(points), colours(nearness[None])[0].tolist(), strict=True):
-        draw.circle(tuple(place), 2, fill=tuple(colour))
+        draw.circle(tuple(place), RADIUS, fill=tuple(colour))
     length = LENGTH * min(size)
     for name, view in views.items():
         directions = sides(view.reference) @ np.array(view.rotation)
-        draw_camera(draw, fit(places[name]), directions, length, (MARK, name))
+        draw_camera(draw, fit(places[name]), directions, length, (MARK, name, 0))
     target = next(iter(views.values())).target
-    draw_camera(draw, fit(np.zeros(2)), sides(target), length, (INK, "the photo"))
+    draw_camera(draw, fit(np.zeros(2)), sides(target), length, (INK, "the photo", LETTERS))
     return picture
 
 
@@ -66,12 +70,15 @@ def draw_camera(
     place: np.ndarray,
     directions: np.ndarray,
     length: float,
-    look: tuple[str, str],
+    look: tuple[str, str, int],
 ) -> None:
-    """Draw a triangle at `place` that opens along `directions` `(2, 3)`, in a colour and a name."""
-    colour, name = look
+    """Draw a triangle at `place` that opens along `directions` `(2, 3)`.
+
+    `look` is its colour, its name, and by how many pixels that is lowered.
+    """
+    colour, name, lower = look
     flat = directions[:, [0, 2]] / np.linalg.norm(directions[:, [0, 2]], axis=1, keepdims=True)
     ends = place + flat * length * np.array([1, -1])
     corners = [tuple(corner) for corner in (place, *ends)]
-    draw.polygon(corners, outline=colour, width=2)
-    draw.text((place[0], place[1] + 4), name, colour, font(18), anchor="ma")
+    draw.polygon(corners, outline=colour, width=RADIUS)
+    draw.text((place[0], place[1] + 8 + lower), name, colour, font(LETTERS), anchor="ma")
