@@ -378,7 +378,8 @@ def test_a_refusal_is_drawn_too(rendered, tmp_path: Path, start: RunScript, caps
 
 def test_the_report_places_cameras_and_tells_right_matches_from_wrong(rendered) -> None:
     scene, cameras, _, _ = rendered
-    found = look(variant(scene, foreign=foreign_photo(), **scene.references), CPU)
+    mixed = variant(scene, foreign=foreign_photo(), **scene.references)
+    found = look(mixed, CPU)
     assert list(found.cameras.views) == list(scene.references)
     assert found.agreeing("left").mean() > 0.8
     assert not found.agreeing("foreign").any()
@@ -392,7 +393,7 @@ def test_the_report_places_cameras_and_tells_right_matches_from_wrong(rendered) 
     )
     assert len(white) > 50
     assert len(green) > 50
-    sheet = make_geometry_sheet(variant(scene, **scene.references), found)
+    sheet = make_geometry_sheet(mixed, found)
     assert len(sheet.getcolors(sheet.width * sheet.height)) > 1000
 
 

@@ -13,7 +13,8 @@ def colours(values: np.ndarray) -> np.ndarray:
     """Return the colours of `values` `(H, W)` in [0, 1], uint8 `(H, W, 3)`; nan is grey."""
     steps = (np.nan_to_num(values).clip(0, 1) * 255).round().astype(np.uint8)
     # A table, since OpenCV crashes if it is given no value at all.
-    table = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_VIRIDIS)[:, 0, ::-1]
+    table = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_VIRIDIS)
+    table = table.reshape(-1, 3)[:, ::-1]  # from BGR
     grey = np.array(ImageColor.getrgb(NOTHING), np.uint8)
     return np.where(np.isnan(values)[..., None], grey, table[steps])
 
