@@ -359,7 +359,7 @@ def test_the_report_is_drawn_and_changes_nothing(tmp_path: Path, start: RunScrip
     assert not (tmp_path / "geometry.png").exists(), "the report of replaced completions"
 
 
-def test_a_refusal_is_drawn_too(rendered, tmp_path: Path, start: RunScript, capsys) -> None:
+def test_a_refusal_is_drawn_too(rendered, tmp_path: Path, start: RunScript) -> None:
     scene = rendered[0]
     for folder in ("ref", "target"):
         (tmp_path / "scene" / folder).mkdir(parents=True)
@@ -371,6 +371,8 @@ def test_a_refusal_is_drawn_too(rendered, tmp_path: Path, start: RunScript, caps
         start("infer.py", *flags, "--geometry", "only")
     assert stopped.value.code == 2
     assert shades(tmp_path / "out/geometry.png") > 1000
+    start("infer.py", *flags, "--num_images", "1")
+    assert (tmp_path / "out/0.png").exists(), "what the refusal said to do"
     with pytest.raises(SystemExit) as stopped:
         start("infer.py", *flags, "--geometry", "off")
     assert stopped.value.code == 2

@@ -71,7 +71,6 @@ def fill_missing(
     if filler.origin is None:
         missing = [index for index in range(job.num_images) if str(index) not in evidence]
     state.wait_for_everyone()
-    rest = look_at_references(job, state)
     record = CompletionsRecord(
         script=SCRIPT,
         files=files,
@@ -82,6 +81,7 @@ def fill_missing(
         base_only=job.model.base_only,
         completions=evidence,
     )
+    rest = look_at_references(job, record, state)
     with state.split_between_processes(missing) as share:
         if filler.origin is None:  # its threads keep all cores busy from one process
             share = missing if state.is_main_process else []
@@ -90,11 +90,17 @@ def fill_missing(
     return rest, record
 
 
-def look_at_references(job: Job, state: PartialState) -> Rest:
-    """Return what the references leave to fill, and say how much they show."""
+def look_at_references(job: Job, record: CompletionsRecord, state: PartialState) -> Rest:
+    """Return what the references leave to fill, and say how much they show.
+
+    A new folder's record comes first: if the run ends before its first completion, the next one
+    knows the files.
+    """
     if job.geometry == "off" or not job.scene.references:
         return Rest(job.scene, 1.0, None)
     with state.main_process_first():
+        if state.is_main_process and Record.read(job.output_dir).script is None:
+            record.write(job.output_dir)
         if job.geometry_report and state.is_main_process:
             report_geometry(job, state)
         prefill = cached_prefill(job.scene, job.output_dir, state.device)
