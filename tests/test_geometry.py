@@ -19,7 +19,7 @@ from realfill.geometry.features import find_correspondences
 from realfill.geometry.findings import look
 from realfill.geometry.guide import PICTURES, cached_prefill, guide
 from realfill.geometry.plane_sweep import sweep
-from realfill.geometry.prefill import CONFIDENT, Prefill, find_depths, make_prefill
+from realfill.geometry.prefill import CONFIDENT, Prefill, empty_prefill, find_depths, make_prefill
 from realfill.geometry.views import Cameras, Intrinsics, View
 from realfill.scene import Scene, load_scene, load_truth
 from realfill.sheets.contact import INK, MARK
@@ -395,8 +395,10 @@ def test_the_report_places_cameras_and_tells_right_matches_from_wrong(rendered) 
     )
     assert len(white) > 50
     assert len(green) > 50
-    sheet = make_geometry_sheet(mixed, found)
-    assert len(sheet.getcolors(sheet.width * sheet.height)) > 1000
+    refused = replace(found, prefill=empty_prefill(mixed, "off: the references predict too little"))
+    for findings in (found, refused):
+        sheet = make_geometry_sheet(mixed, findings)
+        assert len(sheet.getcolors(sheet.width * sheet.height)) > 1000
 
 
 def test_only_shows_the_references_and_is_reused(tmp_path: Path, start: RunScript) -> None:

@@ -127,10 +127,10 @@ def draw_depths(
 def why_no_depth(cameras: Cameras) -> str:
     """Say why there are no positions of cameras and no depths to draw."""
     if not cameras.views:
-        return "No reference is tied to the photo:\nno positions, no depth"
+        return "No reference is tied\nto the photo: no\npositions, no depth"
     if any(view.is_plane for view in cameras.views.values()):
-        return "Homographies tie the references:\nthey need no positions and no depth"
-    return "All cameras stand in one place:\nthere is no depth to tell"
+        return "Homographies tie\nthe references: no\npositions, no depth"
+    return "All cameras stand\nin one place:\nno depth to tell"
 
 
 def cut(image: Image.Image, stage: Stage) -> np.ndarray:

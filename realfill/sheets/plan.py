@@ -11,10 +11,10 @@ from realfill.sheets.contact import INK, MARK, font
 from realfill.sheets.maps import colours
 
 PAPER = "#22262e"
-MARGIN = 0.12
+MARGIN = 0.16
 """Of the shorter side, around what is drawn."""
-FARTHEST = 0.95
-"""Share of the points that must be in the picture: a few lie at the horizon."""
+FARTHEST = 0.9
+"""Share of the points that must be in the picture: some lie at the horizon."""
 LETTERS, RADIUS = 32, 4
 """Pixels, of a picture that is shown at half its size or less."""
 LENGTH = 0.1
