@@ -44,6 +44,11 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
         "alone (default: %(default)s)",
     )
     add(
+        "--geometry_report",
+        action="store_true",
+        help="draw what geometry found, and how sure it is, in geometry.png",
+    )
+    add(
         "--fill",
         choices=FILLS,
         default="auto",
@@ -104,6 +109,8 @@ def check_arguments(arguments: Namespace) -> str | None:
         return "give --scene, or --validation_image and --validation_mask"
     if arguments.scene is None and (arguments.rank or arguments.fill == "none"):
         return "--rank and --fill none need references: give --scene"
+    if arguments.geometry_report and (arguments.scene is None or arguments.geometry == "off"):
+        return "--geometry_report needs --scene, and --geometry auto or only"
     if arguments.fill == "none" and arguments.geometry == "off":
         return "--fill none and --geometry off leave nothing to do"
     if arguments.fill == "model" and arguments.model_path is None:
@@ -135,6 +142,7 @@ def main(argv: list[str] | None = None) -> None:
         seed=arguments.seed,
         overwrite=arguments.overwrite,
         geometry=arguments.geometry,
+        geometry_report=arguments.geometry_report,
         fill=arguments.fill,
         matcher=arguments.rank,
         model=collect(realfill.ModelFlags, arguments),

@@ -27,7 +27,7 @@ def fill_by_homographies(scene: Scene) -> list[np.ndarray]:
     """Return the target filled from each reference by one homography of the known region."""
     fills = []
     hole = np.asarray(scene.mask) > 127
-    found = find_correspondences(scene.target, scene.mask, list(scene.references.values()))
+    found = find_correspondences(scene.target, scene.mask, scene.references)
     for index, reference in enumerate(scene.references.values(), 1):
         here, there = found.places(0, index)
         if len(here) < MINIMUM_MATCHES:

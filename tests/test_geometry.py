@@ -1,23 +1,30 @@
 """What the references prove: a rendered scene with known depths, and scenes that prove nothing."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageColor
 
 from realfill.completing.fillers import doubtful_part
 from realfill.completing.job import Rest
 from realfill.geometry.calibration import WANTED, limit, share_right
-from realfill.geometry.cameras import find_cameras
+from realfill.geometry.cameras import find_cameras, without_copies
 from realfill.geometry.colours import apply_tone, fit_tone, spread
-from realfill.geometry.guide import cached_prefill, guide
+from realfill.geometry.features import find_correspondences
+from realfill.geometry.findings import look
+from realfill.geometry.guide import PICTURES, cached_prefill, guide
 from realfill.geometry.plane_sweep import sweep
-from realfill.geometry.prefill import CONFIDENT, Prefill, make_prefill
+from realfill.geometry.prefill import CONFIDENT, Prefill, empty_prefill, find_depths, make_prefill
 from realfill.geometry.views import Cameras, Intrinsics, View
 from realfill.scene import Scene, load_scene, load_truth
+from realfill.sheets.contact import INK, MARK
+from realfill.sheets.geometry import make_geometry_sheet
+from realfill.sheets.plan import draw_plan
 from tests.conftest import ROOT, RunScript
 from tests.helpers import draw_texture
 
@@ -121,6 +128,15 @@ def rendered() -> tuple[Scene, Cameras, Image.Image, np.ndarray]:
     return Scene("planes", references, target, mask), cameras, to_image(truth), depth
 
 
+def cameras_of(scene: Scene) -> Cameras:
+    references = without_copies(scene.target, scene.mask, scene.references)
+    return find_cameras(scene, find_correspondences(scene.target, scene.mask, references), CPU)
+
+
+def prefill_of(scene: Scene, cameras: Cameras) -> Prefill:
+    return make_prefill(scene, cameras, find_depths(scene, cameras, CPU))
+
+
 def hole_of(scene: Scene) -> np.ndarray:
     return np.asarray(scene.mask) > 127
 
@@ -139,7 +155,7 @@ def test_the_sweep_finds_the_depth_of_rendered_planes(rendered) -> None:
 
 def test_the_prefill_is_true_and_its_confidence_ranks_its_errors(rendered) -> None:
     scene, cameras, truth, _ = rendered
-    prefill = make_prefill(scene, cameras, CPU)
+    prefill = prefill_of(scene, cameras)
     hole = hole_of(scene)
     errors = (np.asarray(prefill.image) - np.asarray(truth).astype(float))[hole] / 255
     confidence = np.asarray(prefill.confidence)[hole]
@@ -184,14 +200,14 @@ def test_what_geometry_doubts_whole_is_no_exemplar(rendered) -> None:
 
 def test_structure_from_motion_finds_the_cameras(rendered) -> None:
     scene, known, truth, _ = rendered
-    cameras = find_cameras(scene.target, scene.mask, scene.references)
+    cameras = cameras_of(scene)
     assert cameras.method.startswith("structure from motion")
     assert list(cameras.views) == list(known.views)
     for name, view in cameras.views.items():
         expected, found = known.views[name].center, view.center
         cosine = expected @ found / np.linalg.norm(expected) / np.linalg.norm(found)
         assert cosine > 0.99, name
-    prefill = make_prefill(scene, cameras, CPU)
+    prefill = prefill_of(scene, cameras)
     error = (np.asarray(prefill.image) - np.asarray(truth).astype(float))[hole_of(scene)] / 255
     assert -10 * np.log10(np.square(error).mean()) > 26
 
@@ -199,10 +215,10 @@ def test_structure_from_motion_finds_the_cameras(rendered) -> None:
 @pytest.mark.slow
 def test_walking_straight_ahead_gives_cameras_and_the_same_ones_twice(street) -> None:
     scene, truth, _ = street
-    cameras = find_cameras(scene.target, scene.mask, scene.references)
-    assert cameras == find_cameras(scene.target, scene.mask, scene.references)
+    cameras = cameras_of(scene)
+    assert cameras == cameras_of(scene)
     assert len(cameras.views) >= 2 and cameras.have_parallax
-    assert psnr_of(make_prefill(scene, cameras, CPU), truth, hole_of(scene)) > 20
+    assert psnr_of(prefill_of(scene, cameras), truth, hole_of(scene)) > 20
 
 
 def test_ground_and_walls_that_slant_have_no_steps(street) -> None:
@@ -229,7 +245,7 @@ def test_another_weather_and_a_mover_in_one_reference_are_outvoted(rendered) -> 
     moved = scene.references[names[1]].copy()
     moved.paste((250, 20, 20), (150, 100, 210, 170))
     references = scene.references | {names[0]: to_image(dusk), names[1]: moved}
-    prefill = make_prefill(variant(scene, **references), cameras, CPU)
+    prefill = prefill_of(variant(scene, **references), cameras)
     assert psnr_of(prefill, truth, hole_of(scene)) > 26
 
 
@@ -248,7 +264,7 @@ def test_photos_of_another_place_are_refused(rendered, tmp_path: Path) -> None:
     assert prefill.message.startswith("off: ")
     assert guide(alone, prefill) == (alone, 1.0)
     mixed = variant(scene, foreign=foreign_photo(), **scene.references)
-    cameras = find_cameras(mixed.target, mixed.mask, mixed.references)
+    cameras = cameras_of(mixed)
     assert list(cameras.views) == list(scene.references)
 
 
@@ -260,7 +276,7 @@ def test_copies_and_the_photo_itself_prove_nothing(rendered) -> None:
     scene, _, truth, _ = rendered
     left = scene.references["left"]
     itself = variant(scene, photo=scene.target, another=truth, left=left, copy=left.copy())
-    cameras = find_cameras(itself.target, itself.mask, itself.references)
+    cameras = cameras_of(itself)
     assert list(cameras.views) in ([], ["left"])
 
 
@@ -275,8 +291,8 @@ def test_awkward_references_do_no_harm(rendered, case: str) -> None:
         "flat target": Scene("flat", {"a": right, "b": left}, flat, scene.mask),
         "rotation": variant(scene, a=turned(0.1), b=turned(-0.1)),
     }[case]
-    cameras = find_cameras(given.target, given.mask, given.references)
-    prefill = make_prefill(given, cameras, CPU)
+    cameras = cameras_of(given)
+    prefill = prefill_of(given, cameras)
     guided, strength = guide(given, prefill)
     assert 0.5 <= strength <= 1
     if case.startswith("flat"):
@@ -306,6 +322,71 @@ def test_values_spread_smoothly_from_where_they_are_known() -> None:
     known = torch.ones(1, 64, 64)
     known[:, 24:40, 24:40] = 0
     assert (spread(ramp * known, known) - ramp).abs().max() < 0.15
+
+
+def shades(path: Path) -> int:
+    """Return how many colours a picture of a person's screen size has."""
+    with Image.open(path) as picture:
+        assert picture.mode == "RGB"
+        assert 600 < picture.width <= 1608
+        assert 300 < picture.height <= 1008
+        return len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0))
+
+
+def test_the_report_is_drawn_and_changes_nothing(tmp_path: Path, start: RunScript) -> None:
+    flags = ("infer.py", "--geometry", "only", "--scene", "data/graf", "--output_dir", tmp_path)
+    start(*flags)
+    assert not (tmp_path / "geometry.png").exists()
+    pictures = {name: (tmp_path / name).read_bytes() for name in ("0.png", *PICTURES)}
+    start(*flags, "--geometry_report")
+    assert shades(tmp_path / "geometry.png") > 1000
+    assert pictures == {name: (tmp_path / name).read_bytes() for name in pictures}
+    record = json.loads((tmp_path / "cameras.json").read_text("utf-8"))
+    assert set(record["seconds"]) == {"features and matches", "hypotheses", "depths", "rendering"}
+    start(*flags, "--overwrite")
+    assert not (tmp_path / "geometry.png").exists(), "the report of replaced completions"
+
+
+def test_a_refusal_is_drawn_too(rendered, tmp_path: Path, start: RunScript) -> None:
+    scene = rendered[0]
+    for folder in ("ref", "target"):
+        (tmp_path / "scene" / folder).mkdir(parents=True)
+    foreign_photo().save(tmp_path / "scene/ref/foreign.png")
+    scene.target.save(tmp_path / "scene/target/target.png")
+    scene.mask.save(tmp_path / "scene/target/mask.png")
+    flags = ("--scene", tmp_path / "scene", "--output_dir", tmp_path / "out", "--geometry_report")
+    with pytest.raises(SystemExit) as stopped:
+        start("infer.py", *flags, "--geometry", "only")
+    assert stopped.value.code == 2
+    assert shades(tmp_path / "out/geometry.png") > 1000
+    start("infer.py", *flags, "--num_images", "1")
+    assert (tmp_path / "out/0.png").exists(), "what the refusal said to do"
+    with pytest.raises(SystemExit) as stopped:
+        start("infer.py", *flags, "--geometry", "off")
+    assert stopped.value.code == 2
+
+
+def test_the_report_places_cameras_and_tells_right_matches_from_wrong(rendered) -> None:
+    scene, cameras, _, _ = rendered
+    mixed = variant(scene, foreign=foreign_photo(), **scene.references)
+    found = look(mixed, CPU)
+    assert list(found.cameras.views) == list(scene.references)
+    assert found.agreeing("left").mean() > 0.8
+    assert not found.agreeing("foreign").any()
+    mirrored = dict.fromkeys(scene.references, cameras.views["up"])
+    wrong = replace(found, cameras=replace(cameras, views=mirrored))
+    assert wrong.agreeing("left").mean() < 0.5
+    plan = draw_plan(cameras, (400, 400), (0.0, 0.5))
+    white, green = (
+        np.argwhere((np.asarray(plan) == ImageColor.getrgb(colour)).all(-1))
+        for colour in (INK, MARK)
+    )
+    assert len(white) > 50
+    assert len(green) > 50
+    refused = replace(found, prefill=empty_prefill(mixed, "off: the references predict too little"))
+    for findings in (found, refused):
+        sheet = make_geometry_sheet(mixed, findings)
+        assert len(sheet.getcolors(sheet.width * sheet.height)) > 1000
 
 
 def test_only_shows_the_references_and_is_reused(tmp_path: Path, start: RunScript) -> None:

@@ -11,7 +11,7 @@ from realfill.completing.fillers import exemplar_filler, no_filler
 from realfill.completing.job import Completion, Filler, Job, Rest
 from realfill.completing.present import present
 from realfill.devices import start_process
-from realfill.geometry.guide import cached_prefill, guide
+from realfill.geometry.guide import REPORT, cached_prefill, find_anew, guide
 from realfill.lock import one_writer
 from realfill.record import CompletionsRecord, Record, all_versions
 from realfill.sampling.folder import (
@@ -23,6 +23,7 @@ from realfill.sampling.folder import (
     overwriting,
 )
 from realfill.seeds import choose_seed
+from realfill.sheets.geometry import make_geometry_sheet
 from realfill.storage import write_image
 
 
@@ -70,7 +71,6 @@ def fill_missing(
     if filler.origin is None:
         missing = [index for index in range(job.num_images) if str(index) not in evidence]
     state.wait_for_everyone()
-    rest = look_at_references(job, state)
     record = CompletionsRecord(
         script=SCRIPT,
         files=files,
@@ -81,6 +81,7 @@ def fill_missing(
         base_only=job.model.base_only,
         completions=evidence,
     )
+    rest = look_at_references(job, record, state)
     with state.split_between_processes(missing) as share:
         if filler.origin is None:  # its threads keep all cores busy from one process
             share = missing if state.is_main_process else []
@@ -89,14 +90,30 @@ def fill_missing(
     return rest, record
 
 
-def look_at_references(job: Job, state: PartialState) -> Rest:
-    """Return what the references leave to fill, and say how much they show."""
+def look_at_references(job: Job, record: CompletionsRecord, state: PartialState) -> Rest:
+    """Return what the references leave to fill, and say how much they show.
+
+    A new folder's record comes first: if the run ends before its first completion, the next one
+    knows the files.
+    """
     if job.geometry == "off" or not job.scene.references:
         return Rest(job.scene, 1.0, None)
     with state.main_process_first():
+        if state.is_main_process and Record.read(job.output_dir).script is None:
+            record.write(job.output_dir)
+        if job.geometry_report and state.is_main_process:
+            report_geometry(job, state)
         prefill = cached_prefill(job.scene, job.output_dir, state.device)
     state.print(f"geometry: {prefill.message}")
     return Rest(*guide(job.scene, prefill), prefill)
+
+
+def report_geometry(job: Job, state: PartialState) -> None:
+    """Find anew what the references show, and draw it for a person who asks why."""
+    findings = find_anew(job.scene, job.output_dir, state.device)
+    path = job.output_dir / REPORT
+    write_image(path, make_geometry_sheet(job.scene, findings))
+    state.print(f"geometry: drawn in {path}")
 
 
 def begin(

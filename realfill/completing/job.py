@@ -81,6 +81,8 @@ class Job:
     """Replace completions made with other settings."""
     geometry: str = "auto"
     """One of `settings.GEOMETRY_MODES`."""
+    geometry_report: bool = False
+    """Draw what geometry found, which is found anew for it."""
     fill: str = "exemplar"
     """What fills the rest: "model", "exemplar" or "none"."""
     matcher: str | None = None

@@ -7,11 +7,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from realfill.geometry.features import find_correspondences
+from realfill.geometry.features import Correspondences
 from realfill.geometry.hypotheses import hypotheses
 from realfill.geometry.rendering import Stage, make_stage, predict, window_error
 from realfill.geometry.views import Cameras
 from realfill.images.blend import feather
+from realfill.scene import Scene
 
 MOST_VIEWS = 6
 """References that are looked at: the sweep compares each with each."""
@@ -25,15 +26,7 @@ USELESS = 1.0
 """Error of one reference in the band over that of interpolation, from which it is left out."""
 
 
-CPU = torch.device("cpu")
-
-
-def find_cameras(
-    target: Image.Image,
-    mask: Image.Image,
-    references: dict[str, Image.Image],
-    device: torch.device = CPU,
-) -> Cameras:
+def find_cameras(scene: Scene, found: Correspondences, device: torch.device) -> Cameras:
     """Return the views of the references that can be tied to the target's known pixels.
 
     Structure from motion, homographies and essential matrices compete: each predicts the withheld
@@ -41,13 +34,12 @@ def find_cameras(
     predicts the band worse than interpolation does is left out. At most six views are kept, the
     nearest.
     """
-    references = without_copies(target, mask, references)
+    references = {name: scene.references[name] for name in found.names}
     best, least = Cameras("nothing", {}, 0.0), 1.0
     if not references:
         return best
-    found = find_correspondences(target, mask, list(references.values()))
-    stage = make_stage(target, mask, references, device, SHRINK)
-    for cameras in hypotheses(found, target, references):
+    stage = make_stage(scene.target, scene.mask, references, device, SHRINK)
+    for cameras in hypotheses(found, scene.target, references):
         if cameras.is_guess and len(best.views) > 1:
             break
         cameras, error = useful_views(nearest_views(cameras), stage)

@@ -22,6 +22,8 @@ RATIO = 0.15
 class Correspondences(NamedTuple):
     """The keypoints of all photos and which of them match; photo 0 is the target."""
 
+    names: list[str]
+    """The references, from photo 1."""
     sizes: list[tuple[int, int]]
     """Width and height of each photo at the working size."""
     points: list[np.ndarray]
@@ -48,17 +50,18 @@ def work_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def find_correspondences(
-    target: Image.Image, mask: Image.Image, references: list[Image.Image]
+    target: Image.Image, mask: Image.Image, references: dict[str, Image.Image]
 ) -> Correspondences:
     """Match all photos with each other; nothing in the target's hole is looked at."""
     matcher = Sift(LEAST_CONTRAST)
-    features = extract(matcher, target, mask, references)
+    features = extract(matcher, target, mask, list(references.values()))
     matches = {}
     for first in range(len(features) - 1):
         found = matcher.match(features[first], features[first + 1 :])
         for second, of_pair in enumerate(found, first + 1):
             matches[first, second] = of_pair.chosen(of_pair.confidence > RATIO)
-    return index([work_size(photo.size) for photo in (target, *references)], matches)
+    sizes = [work_size(photo.size) for photo in (target, *references.values())]
+    return index(list(references), sizes, matches)
 
 
 def match_with_target(
@@ -90,7 +93,9 @@ def extract(
     return features
 
 
-def index(sizes: list[tuple[int, int]], matches: dict[tuple[int, int], Matches]) -> Correspondences:
+def index(
+    names: list[str], sizes: list[tuple[int, int]], matches: dict[tuple[int, int], Matches]
+) -> Correspondences:
     """Turn the matching points of pairs into keypoints that the pairs of a photo share."""
     points, pairs = [], {pair: np.zeros((len(m.points), 2), int) for pair, m in matches.items()}
     for photo in range(len(sizes)):
@@ -104,8 +109,7 @@ def index(sizes: list[tuple[int, int]], matches: dict[tuple[int, int], Matches])
         unique, which = np.unique(together, axis=0, return_inverse=True)
         points.append(unique + 0.5)
         ends = np.cumsum([len(part) for part in places])
-        for (pair, side), part in zip(
-            uses, np.split(which.ravel(), ends[:-1] if len(ends) else []), strict=True
-        ):
+        parts = np.split(which.ravel(), ends[:-1]) if uses else []
+        for (pair, side), part in zip(uses, parts, strict=True):
             pairs[pair][:, side] = part
-    return Correspondences(sizes, points, pairs)
+    return Correspondences(names, sizes, points, pairs)

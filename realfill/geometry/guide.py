@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -15,14 +12,15 @@ import torch
 from PIL import Image, ImageChops, ImageFilter, ImageStat
 
 from realfill.errors import UserError
-from realfill.geometry.cameras import find_cameras
-from realfill.geometry.prefill import CONFIDENT, Prefill, empty_prefill, make_prefill
+from realfill.geometry.findings import Findings, look
+from realfill.geometry.prefill import CONFIDENT, Prefill, empty_prefill
 from realfill.images.blend import composite
 from realfill.images.read import read_photo
 from realfill.scene import Scene
 from realfill.storage import write_image, write_json
 
-RECORD = "cameras.json"
+RECORD, REPORT = "cameras.json", "geometry.png"
+PICTURES = ("prefill.png", "confidence.png")
 METHOD_VERSION = 4
 """To be raised when the same photos would give another prefill, so that none is reused."""
 SMALLEST_DETAIL = 96
@@ -30,65 +28,49 @@ SMALLEST_DETAIL = 96
 
 
 def cached_prefill(scene: Scene, folder: Path, device: torch.device) -> Prefill:
-    """Return the prefill of `scene`, from `folder` where it was made of the same photos.
+    """Return the prefill of `scene`, from `folder` if it was made of the same photos."""
+    kept = read_prefill(scene, folder)
+    return kept if kept is not None else find_anew(scene, folder, device).prefill
 
-    Leaves cameras.json there and, where there is something to show, prefill.png and
-    confidence.png.
+
+def find_anew(scene: Scene, folder: Path, device: torch.device) -> Findings:
+    """Find what the references show of `scene`, and keep the prefill in `folder`.
+
+    Leaves cameras.json there and, if there is something to show, prefill.png and confidence.png;
+    removes an earlier run's geometry.png, which may be of other photos.
     """
-    pictures, record_path = (folder / "prefill.png", folder / "confidence.png"), folder / RECORD
-    digest = hashlib.sha256(f"{METHOD_VERSION} {versions()} {scene.digest()}".encode()).hexdigest()
-    kept = read_prefill(scene, record_path, pictures, digest)
-    if kept is not None:
-        return kept
-    print("geometry: finding the cameras")
-    started = time.perf_counter()
-    with one_thread():
-        cameras = find_cameras(scene.target, scene.mask, scene.references, device)
-    print(f"geometry: cameras by {cameras.method}; comparing depths and colours")
-    found = time.perf_counter()
-    with one_thread():
-        prefill = make_prefill(scene, cameras, device)
-    seconds = {"cameras": found - started, "depths and colours": time.perf_counter() - found}
+    findings = look(scene, device)
+    prefill, cameras = findings.prefill, findings.cameras
+    (folder / REPORT).unlink(missing_ok=True)
     filled = prefill.confidence.getbbox() is not None
-    for path, image in zip(pictures, (prefill.image, prefill.confidence), strict=True):
-        path.unlink(missing_ok=True)
+    for name, image in zip(PICTURES, (prefill.image, prefill.confidence), strict=True):
+        (folder / name).unlink(missing_ok=True)
         if filled:
-            write_image(path, image)
+            write_image(folder / name, image)
+    said = {"digest": digest(scene), "filled": filled, "message": prefill.message}
+    said |= {"seconds": findings.seconds, "method": cameras.method}
     views = {name: view.record() for name, view in cameras.views.items()}
-    said = {"digest": digest, "filled": filled, "message": prefill.message}
-    said["seconds"] = {stage: round(value, 2) for stage, value in seconds.items()}
-    write_json(record_path, said | {"method": cameras.method, "views": views})
-    return prefill
+    write_json(folder / RECORD, said | {"views": views})
+    return findings
 
 
-def read_prefill(
-    scene: Scene, record_path: Path, pictures: tuple[Path, Path], digest: str
-) -> Prefill | None:
+def digest(scene: Scene) -> str:
+    """Return a hash of all that decides the prefill."""
+    return hashlib.sha256(f"{METHOD_VERSION} {versions()} {scene.digest()}".encode()).hexdigest()
+
+
+def read_prefill(scene: Scene, folder: Path) -> Prefill | None:
     """Return the prefill that an earlier run left, or None if it is another's or damaged."""
     try:
-        record = json.loads(record_path.read_text("utf-8"))
-        if record["digest"] != digest:
+        record = json.loads((folder / RECORD).read_text("utf-8"))
+        if record["digest"] != digest(scene):
             return None
         if not record["filled"]:
             return empty_prefill(scene, record["message"])
-        confidence = read_photo(pictures[1]).convert("L")
-        return Prefill(read_photo(pictures[0]), confidence, record["message"])
+        image, confidence = (read_photo(folder / name) for name in PICTURES)
+        return Prefill(image, confidence.convert("L"), record["message"])
     except (OSError, ValueError, LookupError, TypeError, UserError):
         return None  # it is made anew
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread: the sums have one order, and the many small steps do not wait.
-
-    On two busy cores the sweep took ten times as long with two threads.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def versions() -> str:

@@ -5,6 +5,7 @@ predicted like the hole, and compared. That gives, for this scene, the error to 
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -53,14 +54,31 @@ class Prefill:
     message: str
 
 
-def make_prefill(scene: Scene, cameras: Cameras, device: torch.device) -> Prefill:
-    """Sweep the depth, render the references and calibrate the confidence."""
+class Depths(NamedTuple):
+    """How far is what the hole and its surroundings show."""
+
+    stage: Stage
+    inverse: Tensor
+    """Inverse depths `(H, W)`, 1 at the scene's median depth."""
+    cost: Tensor
+    """What the vote for each cost, `(H, W)` in [0, 1]: 0 if photos agree, nan if none voted."""
+
+
+def find_depths(scene: Scene, cameras: Cameras, device: torch.device) -> Depths | None:
+    """Compare the photos at the working size; None if no reference is tied."""
     if not cameras.views:
-        return empty_prefill(scene, "off: no reference could be tied to the photo")
+        return None
     references = {name: scene.references[name] for name in cameras.views}
     stage = make_stage(scene.target, scene.mask, references, device)
+    return Depths(stage, *find_depth(cameras, stage))
+
+
+def make_prefill(scene: Scene, cameras: Cameras, depths: Depths | None) -> Prefill:
+    """Render the references at their depths and calibrate the confidence."""
+    if depths is None:
+        return empty_prefill(scene, "off: no reference could be tied to the photo")
+    stage, depth, cost = depths
     target, hole, outside = stage.target, stage.hole, stage.outside
-    depth, cost = find_depth(cameras, stage)
     warped, inside = warp(list(stage.photos.values()), cameras, depth, stage.points)
     tones = fit_tones(warped, inside, stage)
     picture, disagreement = render(warped, inside, tones, cameras)
@@ -84,7 +102,7 @@ def make_prefill(scene: Scene, cameras: Cameras, device: torch.device) -> Prefil
         confidence = torch.where(disagreement.isnan(), confidence * near, confidence)
     confidence = torch.where(hole & seen, confidence.clamp_min(1 / 255), 0)
     image, confidence = finish(scene, stage, cameras, tones, depth, confidence)
-    share = (confidence[hole_of(scene, device)] >= CONFIDENT).float().mean().item()
+    share = (confidence[hole_of(scene, depth.device)] >= CONFIDENT).float().mean().item()
     used = f"{cameras.method}, {len(cameras.views)} of {len(scene.references)} references"
     message = f"{used}, {share:.0%} of the hole is known ({figures})"
     return Prefill(to_image(image), to_image(confidence), message)

@@ -155,12 +155,16 @@ def fit_tones(warped: Tensor, inside: Tensor, stage: Stage) -> list[Tensor]:
 
 
 def predict(cameras: Cameras, stage: Stage) -> tuple[Tensor, list[Tensor]]:
+    """Find the depth, and render the surroundings of the hole; see `predict_at`."""
+    return predict_at(find_depth(cameras, stage)[0], cameras, stage)
+
+
+def predict_at(depth: Tensor, cameras: Cameras, stage: Stage) -> tuple[Tensor, list[Tensor]]:
     """Render the surroundings of the hole, band and hole from the references alone.
 
-    Returns the picture `(3, H, W)`, corrected from what is known outside the band, nan where
-    nobody looks; and one such picture a reference.
+    `depth` is inverse, `(H, W)`. Returns the picture `(3, H, W)`, corrected from what is known
+    outside the band, nan where nobody looks; and one such picture a reference.
     """
-    depth, _ = find_depth(cameras, stage)
     photos = [stage.photos[name] for name in cameras.views]
     warped, inside = warp(photos, cameras, depth, stage.points)
     tones = fit_tones(warped, inside, stage)

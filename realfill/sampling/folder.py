@@ -30,6 +30,7 @@ OTHER_FILES = (
     "prefill.png",
     "confidence.png",
     "cameras.json",
+    "geometry.png",
     PROVENANCE_FILE,
     PROVENANCE_FOLDER,
 )

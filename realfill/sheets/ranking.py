@@ -1,5 +1,6 @@
 """The picture of a ranking: the best completion beside its best reference, then all in order."""
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from realfill.matching.base import Matches
@@ -16,9 +17,7 @@ from realfill.sheets.contact import (
     font,
     trim,
 )
-
-MOST_LINES = 150
-"""More lines hide the photos."""
+from realfill.sheets.pair import draw_pair
 
 
 def make_ranking_sheet(
@@ -39,10 +38,11 @@ def make_ranking_sheet(
     draw.text((GAP, 10), f"best: {order[0][0]}", INK, font(26))
     draw.text((GAP + 260, 18), explanation, FAINT, font(18))
     reference = max(counted, key=lambda name: len(counted[name].points))
-    pair = draw_pair(completions[order[0][0]], references[reference], counted[reference])
-    lines = len(counted[reference].points)
+    ends = np.hstack([counted[reference].points, counted[reference].reference_points])
+    photos = (completions[order[0][0]], references[reference])
+    pair = draw_pair(*map(at_working_size, photos), {MARK: ends})
     split = HEADING + (height - HEADING) // 2
-    title = f"{order[0][0]} and reference {reference}: {lines} correspondences"
+    title = f"{order[0][0]} and reference {reference}: {len(ends)} correspondences"
     draw_grid(sheet, [(title, pair)], (0, HEADING, width, split))
     places = [
         (f"{place}. {name}: {score}", completions[name])
@@ -50,19 +50,3 @@ def make_ranking_sheet(
     ]
     draw_grid(sheet, places, (0, split, width, height))
     return trim(sheet)
-
-
-def draw_pair(completion: Image.Image, reference: Image.Image, matches: Matches) -> Image.Image:
-    """Draw a completion beside a reference, at working size, with lines for the matches."""
-    left, right = at_working_size(completion), at_working_size(reference)
-    pair = Image.new("RGB", (left.width + right.width, max(left.height, right.height)), BACKGROUND)
-    pair.paste(left, (0, 0))
-    pair.paste(right, (left.width, 0))
-    draw = ImageDraw.Draw(pair)
-    step = max(1, -(-len(matches.points) // MOST_LINES))
-    ends = zip(matches.points[::step], matches.reference_points[::step], strict=True)
-    for (x, y), (reference_x, reference_y) in ends:
-        draw.line((x, y, left.width + reference_x, reference_y), fill=MARK, width=1)
-        draw.circle((x, y), 3, outline=MARK)
-        draw.circle((left.width + reference_x, reference_y), 3, outline=MARK)
-    return pair

@@ -1,0 +1,91 @@
+"""What geometry finds on its way from the photos to a prefill, and how long each stage takes."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from realfill.geometry.cameras import find_cameras, without_copies
+from realfill.geometry.features import Correspondences, find_correspondences
+from realfill.geometry.prefill import Depths, Prefill, find_depths, make_prefill
+from realfill.geometry.views import Cameras
+from realfill.scene import Scene
+
+DEPTHS_TRIED = 512
+"""Depths at which a match is tried; more would not move its place by a pixel."""
+AGREE = 4.0
+"""Pixels of the working size within which a match agrees with the cameras."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that was found about one scene."""
+
+    matches: Correspondences
+    cameras: Cameras
+    depths: Depths | None
+    """None if no reference is tied."""
+    prefill: Prefill
+    seconds: dict[str, float]
+    """By stage."""
+
+    def agreeing(self, name: str) -> np.ndarray:
+        """Return which matches of the target and reference `name` its view explains, bool `(M,)`.
+
+        Those which some depth brings together; none if the reference is not tied.
+        """
+        number = 1 + self.matches.names.index(name)
+        here, there = self.matches.places(0, number)
+        view = self.cameras.views.get(name)
+        if view is None:
+            return np.zeros(len(here), bool)
+        depths = torch.linspace(0, self.cameras.largest_inverse_depth, DEPTHS_TRIED)
+        depths = depths.expand(len(here), -1)
+        size = np.array(self.matches.sizes[number])
+        points = torch.from_numpy(here / self.matches.sizes[0]).float()[:, None]
+        seen = view.project(points.expand(-1, DEPTHS_TRIED, -1), depths).numpy() * size
+        away = np.linalg.norm(seen - there[:, None], axis=-1)
+        return np.nan_to_num(away, nan=np.inf).min(1, initial=np.inf) < AGREE
+
+
+def look(scene: Scene, device: torch.device) -> Findings:
+    """Match the photos, find the cameras and the depths, and render. Says on a line how it goes."""
+    seconds: dict[str, float] = {}
+    print("geometry: finding the cameras")
+    with one_thread():
+        with timed(seconds, "features and matches"):
+            references = without_copies(scene.target, scene.mask, scene.references)
+            matches = find_correspondences(scene.target, scene.mask, references)
+        with timed(seconds, "hypotheses"):
+            cameras = find_cameras(scene, matches, device)
+        print(f"geometry: cameras by {cameras.method}; comparing depths and colours")
+        with timed(seconds, "depths"):
+            depths = find_depths(scene, cameras, device)
+        with timed(seconds, "rendering"):
+            prefill = make_prefill(scene, cameras, depths)
+    return Findings(matches, cameras, depths, prefill, seconds)
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Write down how long a stage takes, to a hundredth of a second."""
+    started = time.perf_counter()
+    yield
+    seconds[stage] = round(time.perf_counter() - started, 2)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: the sums have one order, and the many small steps do not wait.
+
+    On two busy cores the sweep took ten times as long with two threads.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
