@@ -14,12 +14,13 @@ from scipy.sparse.linalg import spsolve
 import infer as infer_script
 from benchmark.psnr import psnr_inside
 from realfill.errors import UserError
+from realfill.exemplars.alignment import scaled_panel
 from realfill.exemplars.copying import copy_pieces
 from realfill.exemplars.fill import complete_from_exemplars
 from realfill.exemplars.judge import edge_strangeness
 from realfill.exemplars.panels import Panel, draw, lay_out
-from realfill.exemplars.pieces import Pieces, settle
-from realfill.exemplars.sources import find_sources
+from realfill.exemplars.pieces import Pieces, cut_pieces, settle
+from realfill.exemplars.sources import doubtful_panel, find_sources
 from realfill.images.blend import feather, shrink_mask
 from realfill.images.seams import LARGEST_STEP, correction, join
 from realfill.provenance import GEOMETRY, SAMPLED, TARGET, describe, trace
@@ -127,6 +128,24 @@ def test_pieces_are_copied_from_the_photo_at_its_full_size() -> None:
     assert (picture[~hole] == 0).all()
     assert (labels[hole] == 0).all()
     assert (which[hole] == 1).all()
+
+
+def test_what_geometry_shows_doubtfully_is_copied_from_right_there_if_it_looks_alike() -> None:
+    scene, truth = make_scene()
+    target, hole = np.asarray(scene.target), np.asarray(scene.mask) > 127
+    seen = hole.copy()
+    seen[:, 120:] = False
+    panels = [
+        Panel(TARGET, target, np.eye(3), scene.target.size, ~hole),
+        doubtful_panel(np.asarray(truth), seen),
+        scaled_panel("moved.png", np.asarray(scene.references["moved.png"]), None, truth.size, 1.0),
+    ]
+    canvas = lay_out(panels, 1.0)
+    pieces = cut_pieces(canvas, hole, np.asarray(truth))
+    picture, _, which = copy_pieces(target, hole, canvas, pieces)
+    assert (which[64:116, 94:112] == 1).all(), "away from the edge of what geometry shows"
+    assert (which[hole & ~seen] != 1).all()
+    assert psnr_inside(picture, np.asarray(truth), hole) > 40
 
 
 def test_labels_settle_where_they_are_cheap_and_ignore_specks() -> None:

@@ -18,7 +18,7 @@ from realfill.provenance import INTERPOLATED, trace
 from realfill.record import library_versions
 from realfill.scene import Scene
 
-EXEMPLARS_VERSION = 2
+EXEMPLARS_VERSION = 3
 """To be raised when the same photos and seed would give other completions."""
 LIBRARIES = ("numpy", "opencv-python-headless", "pypatchmatch", "torch")
 

@@ -17,6 +17,7 @@ from realfill.exemplars.panels import Canvas
 from realfill.exemplars.patches import describe, nearest
 from realfill.images.seams import box_around
 from realfill.images.tensors import to_tensor
+from realfill.provenance import GEOMETRY
 
 CELLS = 3
 """Squares that describe a patch, each way; see `describe`."""
@@ -30,6 +31,8 @@ MOST_ERROR = 0.04
 """Squared colour difference, of 1, beyond which a pixel counts no worse."""
 CHANGE = 0.012
 """Price of a change of label between neighbours, in squared colour differences."""
+EXPECTED = 0.03
+"""What is taken off the cost of a piece that geometry shows right there, if doubtfully."""
 FORBIDDEN = 1.0
 """Cost of a label that leads to where nothing may be copied."""
 
@@ -51,15 +54,27 @@ def cut_pieces(canvas: Canvas, hole: np.ndarray, layout: np.ndarray) -> Pieces:
     pixels[:, :height, :width] = to_tensor(layout)
     usable = canvas.usable.copy()
     usable[:height, :width] &= ~hole
-    offsets = common_offsets(pixels, usable, hole)
+    expected = expected_offset(canvas)
+    offsets = torch.cat([expected, common_offsets(pixels, usable, hole)])
     box = even_box(hole)
     costs = label_costs(pixels, torch.from_numpy(usable), box, offsets)
+    costs[: len(expected)] -= EXPECTED * (costs[: len(expected)] < FORBIDDEN)
     inner = F.max_pool2d(torch.from_numpy(hole)[box][None].float(), 2)[0] > 0
     settled = settle(torch.where(inner, costs, 0.0))
     labels = np.full(hole.shape, -1, np.int32)
     labels[box] = settled.repeat_interleave(2, 0).repeat_interleave(2, 1).numpy()
     labels[~hole] = -1
     return Pieces(labels, offsets.numpy())
+
+
+def expected_offset(canvas: Canvas) -> Tensor:
+    """Return the offset to where geometry shows the same place, `(1, 2)`; `(0, 2)` if nowhere."""
+    scale = canvas.boxes[0][2] / canvas.panels[0].size[0]
+    for panel, (left, top, *_) in zip(canvas.panels, canvas.boxes, strict=True):
+        if panel.name == GEOMETRY:
+            x, y = panel.to_photo[:2, 2] * scale
+            return torch.tensor([[round(top - y), round(left - x)]])
+    return torch.empty((0, 2), dtype=torch.int64)
 
 
 def even_box(hole: np.ndarray) -> tuple[slice, slice]:
