@@ -30,11 +30,7 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
         help="folder for the completions (default: %(default)s)",
     )
     add("--num_images", type=whole(1), default=16, help="completions (default: %(default)s)")
-    add(
-        "--seed",
-        type=whole(0, LARGEST_SEED),
-        help="image i starts from seed + i (default: random, written down)",
-    )
+    add("--seed", type=whole(0, LARGEST_SEED), help="image i: seed + i (default: random, recorded)")
     add("--overwrite", action="store_true", help="replace completions made with other settings")
     add(
         "--geometry",
@@ -65,11 +61,7 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
     add("--model_path", help="what train_realfill.py left, or a base")
     add("--pretrained_model_name_or_path", help="the base, if the record does not name it")
     add("--base_only", action="store_true", help="leave the adaptation out, for comparison")
-    add(
-        "--resolution",
-        type=whole(1, 65536),
-        help="working short side (default: the one trained with)",
-    )
+    add("--resolution", type=whole(1, 65536), help="working short side (default: the trained one)")
     add("--mixed_precision", choices=PRECISIONS, help="default: the fastest safe one here")
     add("--batch_size", type=whole(1), help="images at once (default: as many as fit)")
     add(
