@@ -86,3 +86,14 @@ def test_no_circle_of_imports() -> None:
         free = [module for module, uses in left.items() if not uses & left.keys() - {module}]
         assert free, f"a circle among {sorted(left)}"
         left = {module: uses for module, uses in left.items() if module not in free}
+
+
+def test_no_file_is_longer_than_a_person_reads() -> None:
+    limits = {path: 150 for path in ROOT.glob("*.py")}
+    limits |= {
+        path: 250
+        for room in ("realfill", "benchmark", "scripts")
+        for path in ROOT.joinpath(room).rglob("*.py")
+    }
+    lengths = {path: len(path.read_text("utf-8").splitlines()) for path in limits}
+    assert not {path.name for path in limits if lengths[path] > limits[path]}
