@@ -10,9 +10,8 @@ from benchmark.suite.cache import Cache, make_key
 from benchmark.suite.folders import ResultsFolder
 from benchmark.suite.scorer import Scored
 from realfill.errors import UserError
+from realfill.ranking_file import RANKING_FILE
 from realfill.storage import file_hash
-
-RANKING_FILE = "loftr_ranking_scores.json"
 
 
 @dataclass
