@@ -5,12 +5,10 @@ accelerate launch refill.py --scene SCENE --output_dir OUTPUT
 Started again after an interruption, it goes on where it stopped.
 """
 
-import os
 import shlex
 import shutil
 from argparse import Namespace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import infer
@@ -25,7 +23,7 @@ from realfill.record import refuse_scene
 from realfill.scene import Scene, load_scene, load_truth
 from realfill.settings import MATCHERS
 from realfill.sheets.contact import make_rounds_sheet
-from realfill.storage import clear_partial_writes, contents, write_image
+from realfill.storage import clear_partial_writes, put_folder, write_image
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -121,20 +119,20 @@ def grow_scene(scene: Path, ranked: list[Path], grown: Path, target_count: int) 
     """
     grown.parent.mkdir(exist_ok=True)
     clear_partial_writes(grown.parent)
-    with TemporaryDirectory(".partial", f".{grown.name}.", grown.parent) as temporary:
-        new = Path(temporary, grown.name)
+    added: list[Path] = []
+
+    def write(new: Path) -> None:
         shutil.copytree(scene / "target", new / "target")
         (new / "ref").mkdir()
         for photo in photos_in(scene / "ref"):
             shutil.copy(photo, new / "ref")
-        added = add_best(ranked, new / "ref", target_count)
-        if not grown.exists():
-            os.replace(new, grown)
-        elif contents(grown) != contents(new):
-            raise UserError(
-                f"{grown}: was grown with another --target_count, scene or other completions; "
-                "round two rests on it; choose another --output_dir"
-            )
+        added.extend(add_best(ranked, new / "ref", target_count))
+
+    if not put_folder(grown, write):
+        raise UserError(
+            f"{grown}: was grown with another --target_count, scene or other completions; "
+            "round two rests on it; choose another --output_dir"
+        )
     print(f"{grown}: the scene with {len(added)} completions added to its references")
 
 

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,6 +146,23 @@ def file_hash(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def put_folder(folder: Path, write: Callable[[Path], None]) -> bool:
+    """Let `write` fill a new folder and name it `folder`, unless that is there.
+
+    Returns False if what is there differs from what was written.
+    """
+    temporary = temporary_name(folder)
+    try:
+        temporary.mkdir()
+        write(temporary)
+        if not os.path.lexists(folder):
+            os.replace(temporary, folder)
+            return True
+        return contents(folder) == contents(temporary)
+    finally:
+        remove(temporary)
 
 
 def contents(folder: Path) -> dict[str, str]:

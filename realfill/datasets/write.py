@@ -1,12 +1,11 @@
 """Writing many scene folders: each appears whole, and a bad one does not stop the others."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from realfill.command_line import is_disk_full, printable
 from realfill.errors import UserError
-from realfill.storage import contents, remove, temporary_name
+from realfill.storage import put_folder
 
 Recipe = Callable[[Path], None]
 """Writes a scene into the folder given, which is empty. Raises `UserError` if it cannot."""
@@ -36,13 +35,5 @@ def write_scene(folder: Path, recipe: Recipe) -> None:
 
     Raises `UserError` if something else is there.
     """
-    temporary = temporary_name(folder)
-    try:
-        temporary.mkdir()
-        recipe(temporary)
-        if not os.path.lexists(folder):
-            os.replace(temporary, folder)
-        elif contents(folder) != contents(temporary):
-            raise UserError(f"{folder}: holds another scene already; choose another --output_dir")
-    finally:
-        remove(temporary)
+    if not put_folder(folder, recipe):
+        raise UserError(f"{folder}: holds another scene already; choose another --output_dir")
