@@ -30,8 +30,12 @@ def write_ranking(
 
 
 def read_ranking(path: Path) -> list[str]:
-    """Return the file names in a ranking that `write_ranking` wrote, best first."""
-    return [place["filename"] for place in json.loads(path.read_text("utf-8"))["ranking"]]
+    """Return the file names in a ranking, best first.
+
+    Raises OSError if it cannot be read, ValueError, KeyError or TypeError if it is damaged.
+    """
+    ranking = json.loads(path.read_text("utf-8"))["ranking"]
+    return [place["filename"] for place in sorted(ranking, key=lambda place: place["rank"])]
 
 
 def claim_ranking(folder: Path, ranking_file: str) -> None:

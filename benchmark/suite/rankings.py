@@ -1,6 +1,5 @@
 """Ranking scores of results folders: those that are there, or made by `loftr_ranking.py`."""
 
-import json
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from benchmark.suite.cache import Cache, make_key
 from benchmark.suite.folders import ResultsFolder
 from benchmark.suite.scorer import Scored
 from realfill.errors import UserError
-from realfill.ranking_file import RANKING_FILE
+from realfill.ranking_file import RANKING_FILE, read_ranking
 from realfill.storage import file_hash
 
 
@@ -61,12 +60,6 @@ class Ranker:
             raise UserError(f"{path}: {fault}")
         self.cache.write({ranking_key(path): make_key(result.hashes).encode()})
         return [name for name in read_ranking(path) if name in result.hashes]
-
-
-def read_ranking(path: Path) -> list[str]:
-    """Return the names in a ranking file, best first. Raises ValueError, KeyError or OSError."""
-    ranking = json.loads(path.read_text("utf-8"))["ranking"]
-    return [entry["filename"] for entry in sorted(ranking, key=lambda entry: entry["rank"])]
 
 
 def ranking_key(path: Path) -> str:
