@@ -21,7 +21,7 @@ from realfill.settings import PRECISIONS, SCHEDULES, TrainingFlags
 
 
 def parse_arguments(argv: list[str] | None) -> TrainingFlags:
-    """Parse `argv`, or the command line; the names are the seed implementation's."""
+    """Parse `argv`, or the command line; the names are upstream's."""
     parser = make_parser("Adapt an inpainting base model to one scene with LoRA.")
     default = {f.name: f.default for f in fields(TrainingFlags) if f.default is not MISSING}
 
@@ -39,7 +39,7 @@ def parse_arguments(argv: list[str] | None) -> TrainingFlags:
     add("output_dir", "folder for the LoRA file, checkpoints and logs")
     add("pretrained_model_name_or_path", "base: folder or hub id")
     add("revision", "revision of the base on the hub")
-    add("tokenizer_name", "tokenizer, where it is not the base's")
+    add("tokenizer_name", "tokenizer, if it is not the base's")
     add(
         "resolution",
         "side of the crops in pixels (default: the base's native size)",
@@ -64,7 +64,7 @@ def parse_arguments(argv: list[str] | None) -> TrainingFlags:
     )
     switch("scale_lr", "multiply both rates by batch, accumulation and processes")
     add("lr_scheduler", "schedule of the rates; constant has no warm-up", choices=SCHEDULES)
-    add("lr_warmup_steps", "steps of warm-up, where the schedule has one", type=whole(0))
+    add("lr_warmup_steps", "steps of warm-up, if the schedule has one", type=whole(0))
     add("lr_num_cycles", "restarts of cosine_with_restarts", type=whole(1))
     add("lr_power", "power of the polynomial schedule", type=real(0))
     add(

@@ -55,7 +55,7 @@ class Prefill:
 
 
 class Depths(NamedTuple):
-    """How far is what the hole and its surroundings show."""
+    """The depth of what the hole and its surroundings show."""
 
     stage: Stage
     inverse: Tensor

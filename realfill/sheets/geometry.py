@@ -143,7 +143,7 @@ def cut(image: Image.Image, stage: Stage) -> np.ndarray:
 
 
 def draw_note(text: str, size: tuple[int, int]) -> Image.Image:
-    """Write what is to be said in the place of a picture."""
+    """Write a text in place of a picture."""
     note = Image.new("RGB", size, PAPER)
     place = (size[0] / 2, size[1] / 2)
     ImageDraw.Draw(note).multiline_text(place, text, INK, font(36), "mm", align="center")
