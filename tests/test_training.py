@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -50,6 +51,10 @@ def test_only_the_target_has_unknown_pixels_and_it_keeps_its_own_mask(scene_fold
         assert (image[:, inside[0]] < -0.95).all(), "the scene's hole is black in the photo"
         filled = mask.sum().item() / mask.numel()
         assert filled == pytest.approx(1600 / 90**2, rel=0.3)
+
+
+def settings_of(seed: int = 0, **more: Any) -> TrainingSettings:
+    return TrainingSettings(seed=seed, resolution=64, mixed_precision="no", **more)
 
 
 def make_training(
@@ -102,10 +107,8 @@ def test_fifty_steps_are_those_of_a_plain_loop(
     scene_folder: Path, tmp_path: Path, prediction_type: str
 ) -> None:
     base = make_base(tmp_path, prediction_type=prediction_type)
-    settings = TrainingSettings(
+    settings = settings_of(
         seed=3,
-        resolution=64,
-        mixed_precision="no",
         train_batch_size=3,
         latent_reuse=1,
         unet_learning_rate=1e-3,
@@ -144,9 +147,7 @@ def test_fifty_steps_are_those_of_a_plain_loop(
 def test_only_lora_layers_move_and_text_encoder_and_unet_both_do(
     scene_folder: Path, base_folder: Path
 ) -> None:
-    settings = TrainingSettings(
-        seed=0, resolution=64, mixed_precision="no", max_train_steps=3, train_batch_size=2
-    )
+    settings = settings_of(max_train_steps=3, train_batch_size=2)
     accelerator, run = make_training(base_folder, scene_folder, settings)
     models = (run.unet, run.text_encoder, run.pool.vae)
     before = [{name: value.clone() for name, value in m.state_dict().items()} for m in models]
@@ -161,10 +162,7 @@ def test_only_lora_layers_move_and_text_encoder_and_unet_both_do(
 
 
 def test_a_rate_of_zero_leaves_the_text_encoder_out(scene_folder: Path, base_folder: Path) -> None:
-    settings = TrainingSettings(
-        seed=0,
-        resolution=64,
-        mixed_precision="no",
+    settings = settings_of(
         max_train_steps=2,
         train_batch_size=2,
         text_encoder_learning_rate=0.0,
@@ -180,10 +178,7 @@ def test_a_rate_of_zero_leaves_the_text_encoder_out(scene_folder: Path, base_fol
 def test_accumulation_is_the_mean_gradient_of_its_parts(
     scene_folder: Path, base_folder: Path
 ) -> None:
-    settings = TrainingSettings(
-        seed=0,
-        resolution=64,
-        mixed_precision="no",
+    settings = settings_of(
         train_batch_size=2,
         gradient_accumulation_steps=3,
         max_grad_norm=1e9,
@@ -208,7 +203,7 @@ def test_gradient_checkpointing_changes_memory_and_not_gradients(
 ) -> None:
     gradients = []
     for checkpointing in (False, True):
-        settings = TrainingSettings(seed=0, resolution=64, mixed_precision="no", train_batch_size=2)
+        settings = settings_of(train_batch_size=2)
         _, run = make_training(base_folder, scene_folder, settings)
         if checkpointing:
             run.unet.enable_gradient_checkpointing()
@@ -223,7 +218,7 @@ def test_gradient_checkpointing_changes_memory_and_not_gradients(
 
 
 def test_a_tenth_of_the_prompts_are_dropped(scene_folder: Path, base_folder: Path) -> None:
-    settings = TrainingSettings(seed=0, resolution=64, mixed_precision="no", train_batch_size=8)
+    settings = settings_of(train_batch_size=8)
     _, run = make_training(base_folder, scene_folder, settings)
     with torch.no_grad():
         prompt, empty = loop.embed(run)
