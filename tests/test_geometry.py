@@ -192,10 +192,13 @@ def test_confidence_is_bounded_by_the_share_of_right_pixels() -> None:
 def test_what_geometry_doubts_whole_is_no_exemplar(rendered) -> None:
     scene, *_ = rendered
     hole = np.asarray(scene.mask)
-    for least, is_offered in ((round(255 * CONFIDENT) - 1, False), (255, True)):
-        confidence = Image.fromarray(np.where(hole > 127, least, 0).astype(np.uint8))
-        prefill = Prefill(scene.references["left"], confidence, "")
-        assert (doubtful_part(Rest(scene, 1.0, prefill)) is not None) == is_offered
+    least = round(255 * CONFIDENT)
+    for left_half, is_offered in ((least - 1, False), (least, True)):
+        values = np.where(hole > 127, least - 1, 0).astype(np.uint8)
+        values[:, : SIZE[0] // 2][hole[:, : SIZE[0] // 2] > 127] = left_half
+        prefill = Prefill(scene.references["left"], Image.fromarray(values), "")
+        rest = Rest(*guide(scene, prefill), prefill)
+        assert (doubtful_part(rest) is not None) == is_offered
 
 
 def test_structure_from_motion_finds_the_cameras(rendered) -> None:

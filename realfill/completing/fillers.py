@@ -12,7 +12,6 @@ from realfill.errors import UserError
 from realfill.exemplars.fill import Filling, complete_from_exemplars
 from realfill.exemplars.panels import Panel
 from realfill.exemplars.sources import doubtful_panel
-from realfill.geometry.prefill import CONFIDENT
 from realfill.images.blend import composite
 from realfill.provenance import INTERPOLATED, trace
 from realfill.record import library_versions
@@ -47,10 +46,10 @@ def from_exemplars(rest: Rest, indices: Sequence[int], seed: int) -> Iterator[tu
 def doubtful_part(rest: Rest) -> Panel | None:
     """Return what geometry shows of the rest without being sure, if that is anything.
 
-    Nothing if geometry is sure of no pixel at all: then its cameras or depths may be wrong.
+    Nothing if geometry knows no part of the hole: then its cameras or depths may be wrong.
     """
     prefill = rest.prefill
-    if prefill is None or prefill.confidence.getextrema()[1] < 255 * CONFIDENT:
+    if prefill is None or rest.strength == 1:  # see `guide`
         return None
     seen = (np.asarray(prefill.confidence) > 0) & (np.asarray(rest.scene.mask) > 127)
     return doubtful_panel(np.asarray(prefill.image), seen) if seen.any() else None
