@@ -31,7 +31,7 @@ from realfill.settings import MATCHERS
 
 
 def parse_arguments() -> Namespace:
-    """Parse the command line; the names are the seed implementation's, with _ or with -."""
+    """Parse the command line; the names are upstream's, with _ or with -."""
     parser = make_parser("Rank completions by their correspondences with the references.")
 
     def add(name: str, help: str, **options: object) -> None:

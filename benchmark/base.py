@@ -60,7 +60,7 @@ class Metric(ABC):
     version: ClassVar[int] = 1
 
     def __init__(self, options: Options) -> None:
-        """Take the options; models are loaded by `load`, only where something is to be scored."""
+        """Take the options; models are loaded by `load`, only if there is something to score."""
         self.options = options
 
     @abstractmethod

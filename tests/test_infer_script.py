@@ -172,7 +172,7 @@ def test_missing_images_are_made_and_other_settings_refused(
 def test_the_seed_s_command_runs_unchanged_on_each_kind_of_model(
     trained: tuple[Path, Path], base_folder: Path, tmp_path: Path
 ) -> None:
-    """Its README's flags, on the seed's own output: a folder with unet/ and text_encoder/."""
+    """Its README's flags, on upstream's own output: a folder with unet/ and text_encoder/."""
     scene, output = trained
     folder = tmp_path / "seed"
     for part in ("unet", "text_encoder"):

@@ -14,7 +14,7 @@ class Progress:
     """Progress over folders, each of as many steps, with the time that is left."""
 
     def __init__(self, folders: Sequence[ResultsFolder], steps: int) -> None:
-        """Count what is to be done."""
+        """Count what there is to do."""
         self.folders, self.done = len(folders), 0
         total = len(folders) * steps
         self.bar = tqdm(total=total, unit="step", disable=not sys.stderr.isatty(), leave=False)

@@ -32,7 +32,7 @@ WAYS = {
     "wide lens": (SHARED, RELAXED, 0.8),
 }
 """What photos share a camera, the mapper's options, and the focal length over the longer side if
-it is to be held: who walks straight ahead cannot tell it from the photos."""
+it must be held: who walks straight ahead cannot tell it from the photos."""
 USUAL_FOCAL = (0.45, 3.0)
 """Focal lengths over the longer side that are believed if they were found."""
 

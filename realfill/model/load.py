@@ -22,7 +22,7 @@ from realfill.record import LORA_FILE, RECORD_FILE, TrainingRecord
 def load_adapted(
     model_path: str, dtype: torch.dtype, base: str | None = None, base_only: bool = False
 ) -> tuple[StableDiffusionInpaintPipeline, TrainingRecord]:
-    """Load what training left, and its record: a LoRA folder, a pipeline folder, or the seed's.
+    """Load what training left, here or upstream, and its record.
 
     `model_path` is a folder with the LoRA file, a pipeline folder or hub id, or a folder with
     `unet/` and `text_encoder/` alone. `base` overrides the base that the record names;

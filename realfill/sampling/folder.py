@@ -129,7 +129,7 @@ def own_files(folder: Path) -> set[str]:
 def missing_completions(
     folder: Path, count: int, settings: dict[str, Any], overwrite: bool
 ) -> list[int]:
-    """Return which of `count` completions are to be made in `folder`: all, to overwrite them.
+    """Return which of `count` completions are missing in `folder`; all, to overwrite them.
 
     A damaged one is missing. Raises `UserError` if there are some that were made with other
     `settings`; a record alone, without completions, holds nobody up.

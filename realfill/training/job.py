@@ -171,7 +171,7 @@ def load(
 
 
 def try_out(flags: TrainingFlags) -> None:
-    """Do once what needs memory in a training of its own: take a step, validate."""
+    """Do once what needs memory, in a process of its own: take a step, validate."""
     device = start_process().device
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=flags.mixed_precision)
     scene = load_scene(flags.train_data_dir)
