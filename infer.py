@@ -44,6 +44,7 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
         action="store_true",
         help="draw what geometry found, and how sure it is, in geometry.png",
     )
+    add("--depth_model", help="depth model, a folder or hub id, for what one reference alone shows")
     add(
         "--fill",
         choices=FILLS,
@@ -101,8 +102,9 @@ def check_arguments(arguments: Namespace) -> str | None:
         return "give --scene, or --validation_image and --validation_mask"
     if arguments.scene is None and (arguments.rank or arguments.fill == "none"):
         return "--rank and --fill none need references: give --scene"
-    if arguments.geometry_report and (arguments.scene is None or arguments.geometry == "off"):
-        return "--geometry_report needs --scene, and --geometry auto or only"
+    for flag in ("geometry_report", "depth_model"):
+        if getattr(arguments, flag) and (arguments.scene is None or arguments.geometry == "off"):
+            return f"--{flag} needs --scene, and --geometry auto or only"
     if arguments.fill == "none" and arguments.geometry == "off":
         return "--fill none and --geometry off leave nothing to do"
     if arguments.fill == "model" and arguments.model_path is None:
@@ -135,6 +137,7 @@ def main(argv: list[str] | None = None) -> None:
         overwrite=arguments.overwrite,
         geometry=arguments.geometry,
         geometry_report=arguments.geometry_report,
+        depth_model=arguments.depth_model,
         fill=arguments.fill,
         matcher=arguments.rank,
         model=collect(realfill.ModelFlags, arguments),

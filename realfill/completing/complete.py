@@ -12,6 +12,7 @@ from realfill.completing.job import Completion, Filler, Job, Rest
 from realfill.completing.present import present
 from realfill.devices import start_process
 from realfill.geometry.guide import REPORT, cached_prefill, find_anew, guide
+from realfill.geometry.relative import DepthModel
 from realfill.lock import one_writer
 from realfill.record import CompletionsRecord, Record, all_versions
 from realfill.sampling.folder import (
@@ -37,9 +38,10 @@ def complete_scene(job: Job) -> None:
     with one_writer(folder):
         state.wait_for_everyone()  # what a killed run left half-written is gone
         files = claim_completions(folder, job.num_images, job.scene_folder)
-        filler = choose_filler(job, state)
+        filler, depth_model = choose_filler(job, state), choose_depth_model(job, state)
         with overwriting(folder, job.overwrite, state) as stage:
-            rest, record = fill_missing(replace(job, output_dir=stage), filler, files, state)
+            staged = replace(job, output_dir=stage)
+            rest, record = fill_missing(staged, filler, depth_model, files, state)
         state.wait_for_everyone()
         present(job, filler, rest, record, state)
 
@@ -58,12 +60,24 @@ def choose_filler(job: Job, state: PartialState) -> Filler:
     return model_filler(job.model, seed, state)
 
 
+def choose_depth_model(job: Job, state: PartialState) -> DepthModel | None:
+    """Return the depth model that the job names, if geometry can have a use for it."""
+    if job.depth_model is None or not looks_at_references(job):
+        return None
+    from realfill.model.depth import load_depth_model  # transformers: seconds to import
+
+    quiet_libraries()
+    return DepthModel(*load_depth_model(job.depth_model, state.device))
+
+
 def fill_missing(
-    job: Job, filler: Filler, files: list[str], state: PartialState
+    job: Job, filler: Filler, depth_model: DepthModel | None, files: list[str], state: PartialState
 ) -> tuple[Rest, CompletionsRecord]:
     """Make the completions that are missing; return what geometry left, and the record."""
     folder = job.output_dir
     settings = filler.settings | {"photo": job.scene.digest(), "geometry": job.geometry}
+    if depth_model is not None:
+        settings["depth_model"] = depth_model.identity
     missing = missing_completions(folder, job.num_images, settings, job.overwrite)
     evidence = CompletionsRecord.read(folder).completions
     kept = {str(index) for index in range(job.num_images)} - {str(index) for index in missing}
@@ -81,7 +95,7 @@ def fill_missing(
         base_only=job.model.base_only,
         completions=evidence,
     )
-    rest = look_at_references(job, record, state)
+    rest = look_at_references(job, depth_model, record, state)
     with state.split_between_processes(missing) as share:
         if filler.origin is None:  # its threads keep all cores busy from one process
             share = missing if state.is_main_process else []
@@ -90,30 +104,32 @@ def fill_missing(
     return rest, record
 
 
-def look_at_references(job: Job, record: CompletionsRecord, state: PartialState) -> Rest:
+def looks_at_references(job: Job) -> bool:
+    """Say whether geometry has anything to do."""
+    return job.geometry != "off" and bool(job.scene.references)
+
+
+def look_at_references(
+    job: Job, depth_model: DepthModel | None, record: CompletionsRecord, state: PartialState
+) -> Rest:
     """Return what the references leave to fill, and say how much they show.
 
     A new folder's record comes first: if the run ends before its first completion, the next one
     knows the files.
     """
-    if job.geometry == "off" or not job.scene.references:
+    if not looks_at_references(job):
         return Rest(job.scene, 1.0, None)
+    given = (job.scene, job.output_dir, state.device, depth_model)
     with state.main_process_first():
         if state.is_main_process and Record.read(job.output_dir).script is None:
             record.write(job.output_dir)
         if job.geometry_report and state.is_main_process:
-            report_geometry(job, state)
-        prefill = cached_prefill(job.scene, job.output_dir, state.device)
+            path = job.output_dir / REPORT
+            write_image(path, make_geometry_sheet(job.scene, find_anew(*given)))
+            state.print(f"geometry: drawn in {path}")
+        prefill = cached_prefill(*given)
     state.print(f"geometry: {prefill.message}")
     return Rest(*guide(job.scene, prefill), prefill)
-
-
-def report_geometry(job: Job, state: PartialState) -> None:
-    """Find anew what the references show, and draw it for a person who asks why."""
-    findings = find_anew(job.scene, job.output_dir, state.device)
-    path = job.output_dir / REPORT
-    write_image(path, make_geometry_sheet(job.scene, findings))
-    state.print(f"geometry: drawn in {path}")
 
 
 def begin(

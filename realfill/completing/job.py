@@ -83,6 +83,8 @@ class Job:
     """One of `settings.GEOMETRY_MODES`."""
     geometry_report: bool = False
     """Draw what geometry found, which is found anew for it."""
+    depth_model: str | None = None
+    """Folder or hub id of a model that sees depth in one photo; used if one reference is tied."""
     fill: str = "exemplar"
     """What fills the rest: "model", "exemplar" or "none"."""
     matcher: str | None = None

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from realfill.geometry.features import Correspondences
 from realfill.geometry.hypotheses import hypotheses
+from realfill.geometry.relative import Shapes
 from realfill.geometry.rendering import Stage, make_stage, predict, window_error
 from realfill.geometry.views import Cameras
 from realfill.images.blend import feather
@@ -26,19 +27,21 @@ USELESS = 1.0
 """Error of one reference in the band over that of interpolation, from which it is left out."""
 
 
-def find_cameras(scene: Scene, found: Correspondences, device: torch.device) -> Cameras:
+def find_cameras(
+    scene: Scene, found: Correspondences, device: torch.device, shapes: Shapes | None = None
+) -> Cameras:
     """Return the views of the references that can be tied to the target's known pixels.
 
     Structure from motion, homographies and essential matrices compete: each predicts the withheld
     band at half the working size, and the one with the least error wins. A reference that
     predicts the band worse than interpolation does is left out. At most six views are kept, the
-    nearest.
+    nearest. `shapes` are used if one reference alone has parallax.
     """
     references = {name: scene.references[name] for name in found.names}
     best, least = Cameras("nothing", {}, 0.0), 1.0
     if not references:
         return best
-    stage = make_stage(scene.target, scene.mask, references, device, SHRINK)
+    stage = make_stage(scene.target, scene.mask, references, device, SHRINK, shapes)
     for cameras in hypotheses(found, scene.target, references):
         if cameras.is_guess and len(best.views) > 1:
             break

@@ -11,6 +11,7 @@ import torch
 from realfill.geometry.cameras import find_cameras, without_copies
 from realfill.geometry.features import Correspondences, find_correspondences
 from realfill.geometry.prefill import Depths, Prefill, find_depths, make_prefill
+from realfill.geometry.relative import DepthModel
 from realfill.geometry.views import Cameras
 from realfill.scene import Scene
 
@@ -51,19 +52,20 @@ class Findings:
         return np.nan_to_num(away, nan=np.inf).min(1, initial=np.inf) < AGREE
 
 
-def look(scene: Scene, device: torch.device) -> Findings:
+def look(scene: Scene, device: torch.device, depth_model: DepthModel | None = None) -> Findings:
     """Match the photos, find the cameras and the depths, and render. Says on a line how it goes."""
     seconds: dict[str, float] = {}
+    shapes = depth_model and depth_model.shapes(scene)
     print("geometry: finding the cameras")
     with one_thread():
         with timed(seconds, "features and matches"):
             references = without_copies(scene.target, scene.mask, scene.references)
             matches = find_correspondences(scene.target, scene.mask, references)
         with timed(seconds, "hypotheses"):
-            cameras = find_cameras(scene, matches, device)
+            cameras = find_cameras(scene, matches, device, shapes)
         print(f"geometry: cameras by {cameras.method}; comparing depths and colours")
         with timed(seconds, "depths"):
-            depths = find_depths(scene, cameras, device)
+            depths = find_depths(scene, cameras, device, shapes)
         with timed(seconds, "rendering"):
             prefill = make_prefill(scene, cameras, depths)
     return Findings(matches, cameras, depths, prefill, seconds)

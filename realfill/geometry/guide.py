@@ -14,6 +14,7 @@ from PIL import Image, ImageChops, ImageFilter, ImageStat
 from realfill.errors import UserError
 from realfill.geometry.findings import Findings, look
 from realfill.geometry.prefill import CONFIDENT, Prefill, empty_prefill
+from realfill.geometry.relative import DepthModel
 from realfill.images.blend import composite
 from realfill.images.read import read_photo
 from realfill.scene import Scene
@@ -27,19 +28,23 @@ SMALLEST_DETAIL = 96
 """The short side over the width in pixels of what is too narrow to be worth a join."""
 
 
-def cached_prefill(scene: Scene, folder: Path, device: torch.device) -> Prefill:
+def cached_prefill(
+    scene: Scene, folder: Path, device: torch.device, depth_model: DepthModel | None = None
+) -> Prefill:
     """Return the prefill of `scene`, from `folder` if it was made of the same photos."""
-    kept = read_prefill(scene, folder)
-    return kept if kept is not None else find_anew(scene, folder, device).prefill
+    kept = read_prefill(scene, folder, depth_model)
+    return kept if kept is not None else find_anew(scene, folder, device, depth_model).prefill
 
 
-def find_anew(scene: Scene, folder: Path, device: torch.device) -> Findings:
+def find_anew(
+    scene: Scene, folder: Path, device: torch.device, depth_model: DepthModel | None = None
+) -> Findings:
     """Find what the references show of `scene`, and keep the prefill in `folder`.
 
     Leaves cameras.json there and, if there is something to show, prefill.png and confidence.png;
     removes an earlier run's geometry.png, which may be of other photos.
     """
-    findings = look(scene, device)
+    findings = look(scene, device, depth_model)
     prefill, cameras = findings.prefill, findings.cameras
     (folder / REPORT).unlink(missing_ok=True)
     filled = prefill.confidence.getbbox() is not None
@@ -47,23 +52,26 @@ def find_anew(scene: Scene, folder: Path, device: torch.device) -> Findings:
         (folder / name).unlink(missing_ok=True)
         if filled:
             write_image(folder / name, image)
-    said = {"digest": digest(scene), "filled": filled, "message": prefill.message}
+    said = {"digest": digest(scene, depth_model), "filled": filled, "message": prefill.message}
     said |= {"seconds": findings.seconds, "method": cameras.method}
     views = {name: view.record() for name, view in cameras.views.items()}
     write_json(folder / RECORD, said | {"views": views})
     return findings
 
 
-def digest(scene: Scene) -> str:
+def digest(scene: Scene, depth_model: DepthModel | None) -> str:
     """Return a hash of all that decides the prefill."""
-    return hashlib.sha256(f"{METHOD_VERSION} {versions()} {scene.digest()}".encode()).hexdigest()
+    made_of = f"{METHOD_VERSION} {versions()} {scene.digest()}"
+    if depth_model is not None:
+        made_of += f" depth {depth_model.identity}"
+    return hashlib.sha256(made_of.encode()).hexdigest()
 
 
-def read_prefill(scene: Scene, folder: Path) -> Prefill | None:
+def read_prefill(scene: Scene, folder: Path, depth_model: DepthModel | None) -> Prefill | None:
     """Return the prefill that an earlier run left, or None if it is another's or damaged."""
     try:
         record = json.loads((folder / RECORD).read_text("utf-8"))
-        if record["digest"] != digest(scene):
+        if record["digest"] != digest(scene, depth_model):
             return None
         if not record["filled"]:
             return empty_prefill(scene, record["message"])

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from realfill.geometry.calibration import evidence, expected_error, limit, share_right
 from realfill.geometry.colours import spread
+from realfill.geometry.relative import Shapes
 from realfill.geometry.rendering import (
     Stage,
+    aligned_shape,
     correct,
     distance_to,
     find_depth,
@@ -64,12 +66,17 @@ class Depths(NamedTuple):
     """What the vote for each cost, `(H, W)` in [0, 1]: 0 if photos agree, nan if none voted."""
 
 
-def find_depths(scene: Scene, cameras: Cameras, device: torch.device) -> Depths | None:
-    """Compare the photos at the working size; None if no reference is tied."""
+def find_depths(
+    scene: Scene, cameras: Cameras, device: torch.device, shapes: Shapes | None = None
+) -> Depths | None:
+    """Compare the photos at the working size; None if no reference is tied.
+
+    `shapes` are used if one reference alone has parallax.
+    """
     if not cameras.views:
         return None
     references = {name: scene.references[name] for name in cameras.views}
-    stage = make_stage(scene.target, scene.mask, references, device)
+    stage = make_stage(scene.target, scene.mask, references, device, shapes=shapes)
     return Depths(stage, *find_depth(cameras, stage))
 
 
@@ -104,8 +111,18 @@ def make_prefill(scene: Scene, cameras: Cameras, depths: Depths | None) -> Prefi
     image, confidence = finish(scene, stage, cameras, tones, depth, confidence)
     share = (confidence[hole_of(scene, depth.device)] >= CONFIDENT).float().mean().item()
     used = f"{cameras.method}, {len(cameras.views)} of {len(scene.references)} references"
+    if stage.shapes is not None:
+        used += f", {use_of_shapes(cameras, stage)}"
     message = f"{used}, {share:.0%} of the hole is known ({figures})"
     return Prefill(to_image(image), to_image(confidence), message)
+
+
+def use_of_shapes(cameras: Cameras, stage: Stage) -> str:
+    """Say whether the depth model was of use."""
+    if not cameras.is_guess:
+        return "no use for a depth model"
+    is_used = aligned_shape(cameras, stage) is not None
+    return "depth in the hole by the model" if is_used else "the depth model does not fit"
 
 
 def empty_prefill(scene: Scene, message: str) -> Prefill:

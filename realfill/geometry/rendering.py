@@ -16,6 +16,7 @@ from torch import Tensor
 from realfill.geometry.colours import TOLERANCE, apply_tone, fit_tone, fuse, spread
 from realfill.geometry.features import work_size
 from realfill.geometry.plane_sweep import sweep
+from realfill.geometry.relative import Shapes, align
 from realfill.geometry.single import depth_by_one
 from realfill.geometry.views import Cameras
 from realfill.geometry.votes import pixel_grid, sample
@@ -47,6 +48,7 @@ class Stage:
     """The band's width in pixels."""
     photos: dict[str, Tensor]
     """The references, `(3, h, w)` in [0, 1]."""
+    shapes: Shapes | None = None
 
     @property
     def continued(self) -> Tensor:
@@ -60,6 +62,7 @@ def make_stage(
     references: dict[str, Image.Image],
     device: torch.device,
     shrink: int = 1,
+    shapes: Shapes | None = None,
 ) -> Stage:
     """Prepare the photos at the working size, or `shrink` times smaller."""
 
@@ -80,6 +83,7 @@ def make_stage(
         pixel_grid(*hole.shape, device)[box],
         width,
         {name: to_tensor(small(photo), device) for name, photo in references.items()},
+        shapes,
     )
 
 
@@ -140,10 +144,23 @@ def find_depth(cameras: Cameras, stage: Stage) -> tuple[Tensor, Tensor]:
         stage.target, known, photos, list(voters.values()), largest, stage.points, given
     )
     if cameras.is_guess:
-        view = next(iter(voters.values()))
-        guess = depth_by_one(stage.target, stage.outside, stage.points, photos[0], view, points)
+        view, shape = next(iter(voters.values())), aligned_shape(cameras, stage)
+        guess = depth_by_one(
+            stage.target, stage.outside, stage.points, photos[0], view, points, shape
+        )
         depth = torch.where(stage.outside | guess.isnan(), depth, guess)
     return depth, cost
+
+
+def aligned_shape(cameras: Cameras, stage: Stage) -> Tensor | None:
+    """Return what a depth model says of the one reference, in the scene's unit; see `align`.
+
+    None without a depth model, or if more references than one tell the depths.
+    """
+    if stage.shapes is None or not cameras.is_guess:
+        return None
+    [(name, view)] = cameras.views.items()
+    return align(stage.shapes(name), view, np.array(cameras.points).reshape(-1, 3))
 
 
 def fit_tones(warped: Tensor, inside: Tensor, stage: Stage) -> list[Tensor]:

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionInpaintPipeline, UNet2DConditionModel
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from transformers import AutoTokenizer
 
 from realfill.errors import UserError
+from realfill.model.hub import first_line, hub_answers
 from realfill.settings import DEFAULT_BASE
 
 MOVED = {"stabilityai/stable-diffusion-2-inpainting": DEFAULT_BASE}
@@ -80,20 +79,6 @@ def load_base(
     return pipeline
 
 
-def hub_answers(source: str, revision: str | None) -> bool:
-    """Say whether the hub can be reached; where not, only what was downloaded before is there.
-
-    Raises `UserError` where the hub answers that it has no such model for us.
-    """
-    try:
-        HfApi().model_info(source, revision=revision, timeout=10)
-    except HfHubHTTPError as error:
-        raise UserError(f"{source}: the model hub refused it ({first_line(error)})") from None
-    except Exception:  # its HTTP library, and so its errors, differ from version to version
-        return False
-    return True
-
-
 def check_inpainting(source: str, revision: str | None, local: bool) -> None:
     """Refuse a base that is no inpainting model, from its UNet's configuration alone."""
     unet = UNet2DConditionModel.load_config(
@@ -106,11 +91,6 @@ def check_inpainting(source: str, revision: str | None, local: bool) -> None:
             f"{2 * latents + 1} (latents, mask, masked latents); use an inpainting base, such as "
             f"{DEFAULT_BASE}"
         )
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of what `error` says."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def native_resolution(pipeline: StableDiffusionInpaintPipeline) -> int:

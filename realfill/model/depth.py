@@ -1,0 +1,93 @@
+"""Loading a depth model: it tells from one photo what is near and what is far, in no known unit."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForDepthEstimation,
+    BaseImageProcessor,
+    PreTrainedModel,
+    pipeline,
+)
+
+from realfill.errors import UserError
+from realfill.model.hub import first_line, hub_answers
+
+EXAMPLE = "depth-anything/Depth-Anything-V2-Small-hf"
+METRIC = ("depth_pro", "glpn", "zoedepth")
+"""Types of models that give a depth; the others give an inverse depth, as Depth Anything does."""
+NEAREST = 1e-3
+"""Depth in metres, under which none is believed."""
+
+
+def load_depth_model(
+    name: str, device: torch.device
+) -> tuple[Callable[[Image.Image], Tensor], str]:
+    """Load a depth model of transformers from a folder or the hub; its weights are safetensors.
+
+    Returns a function from an RGB photo to its relative inverse depth, `(H, W)` on `device`, right
+    up to a scale and a shift, larger where nearer; and a hash that tells models apart. Raises
+    `UserError` if the model cannot be had or is none of depth.
+    """
+    model, processor = load(name)
+    is_metric = (
+        model.config.model_type in METRIC
+        or getattr(model.config, "depth_estimation_type", "relative") == "metric"
+    )
+    estimate = pipeline("depth-estimation", model=model, image_processor=processor, device=device)
+
+    def relative_inverse_depth(photo: Image.Image) -> Tensor:
+        values = estimate(photo)["predicted_depth"].to(device)
+        return 1 / values.clamp_min(NEAREST) if is_metric else values
+
+    return relative_inverse_depth, fingerprint(model, processor)
+
+
+def load(name: str) -> tuple[PreTrainedModel, BaseImageProcessor]:
+    """Return the model, in single precision on the CPU, and what prepares its photos."""
+    folder = Path(name).expanduser()
+    is_local = folder.is_dir()
+    if not is_local and (name.count("/") != 1 or name.startswith((".", "~", "/"))):
+        raise UserError(
+            f"--depth_model {name}: no such folder, and not the id of a model on the hub, "
+            f"such as {EXAMPLE}"
+        )
+    source = str(folder) if is_local else name
+    offline = is_local or not hub_answers(source)
+    given = {"local_files_only": offline, "trust_remote_code": False}
+    try:
+        model, found = AutoModelForDepthEstimation.from_pretrained(
+            source, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **given
+        )
+        processor = AutoImageProcessor.from_pretrained(source, **given)
+        if lost := sorted(found["missing_keys"]):
+            raise ValueError(f"{len(lost)} of its tensors are missing, such as {lost[0]}")
+    except SafetensorError:
+        raise UserError(f"--depth_model {name}: its weights are damaged; copy them anew") from None
+    except Exception as error:  # those of transformers and of what checks its configurations
+        if offline and not is_local:
+            raise UserError(
+                f"--depth_model {name}: the model hub could not be reached; connect to the "
+                "network, or give the folder of a local copy"
+            ) from None
+        raise UserError(
+            f"--depth_model {name}: cannot be loaded as a depth model ({first_line(error)}); give "
+            f"one whose weights are safetensors, such as {EXAMPLE}"
+        ) from error
+    return model.eval(), processor
+
+
+def fingerprint(model: PreTrainedModel, processor: BaseImageProcessor) -> str:
+    """Return a hash of the weights and of all settings, whatever the folder is called."""
+    settings = f"{model.config.to_json_string()} {processor.to_json_string()}"
+    digest = hashlib.sha256(settings.encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()
