@@ -52,7 +52,9 @@ def align(relative: Tensor, view: View, points: np.ndarray) -> Tensor | None:
     there = inside.flatten() > 0
     found = values.flatten()[there].double().cpu().numpy()
     true = 1 / turned[there.cpu().numpy(), 2]
-    if len(true) < FEWEST_POINTS or np.ptp(found) < FLAT * np.abs(found).max():
+    if len(true) < FEWEST_POINTS:
+        return None
+    if not np.ptp(found) > FLAT * np.abs(found).max():  # also if the model gives no numbers
         return None
     scale, shift = fit_line(found, true)
     error = np.quantile(np.abs(scale * found + shift - true), MOST)

@@ -17,7 +17,7 @@ from realfill.geometry.colours import TOLERANCE, apply_tone, fit_tone, fuse, spr
 from realfill.geometry.features import work_size
 from realfill.geometry.plane_sweep import sweep
 from realfill.geometry.relative import Shapes, align
-from realfill.geometry.single import depth_by_one
+from realfill.geometry.single import FACTOR, carry, depth_by_one
 from realfill.geometry.views import Cameras
 from realfill.geometry.votes import pixel_grid, sample
 from realfill.images.blend import resize
@@ -145,22 +145,28 @@ def find_depth(cameras: Cameras, stage: Stage) -> tuple[Tensor, Tensor]:
     )
     if cameras.is_guess:
         view, shape = next(iter(voters.values())), aligned_shape(cameras, stage)
-        guess = depth_by_one(
-            stage.target, stage.outside, stage.points, photos[0], view, points, shape
-        )
+        if shape is None:
+            guess = depth_by_one(stage.target, stage.outside, stage.points, photos[0], view, points)
+        else:
+            guess = carry(shape, view.reversed(), stage.points)
         depth = torch.where(stage.outside | guess.isnan(), depth, guess)
     return depth, cost
 
 
 def aligned_shape(cameras: Cameras, stage: Stage) -> Tensor | None:
-    """Return what a depth model says of the one reference, in the scene's unit; see `align`.
+    """Return the inverse depth of the one reference by a depth model, as `carry` takes it.
 
-    None without a depth model, or if more references than one tell the depths.
+    None without a depth model, if more references than one tell the depths, or if it does not fit
+    the points; see `align`.
     """
     if stage.shapes is None or not cameras.is_guess:
         return None
     [(name, view)] = cameras.views.items()
-    return align(stage.shapes(name), view, np.array(cameras.points).reshape(-1, 3))
+    shape = align(stage.shapes(name), view, np.array(cameras.points).reshape(-1, 3))
+    if shape is None:
+        return None
+    size = [max(1, side // FACTOR) for side in stage.photos[name].shape[1:]]
+    return F.interpolate(shape[None, None], size, mode="area")[0, 0]
 
 
 def fit_tones(warped: Tensor, inside: Tensor, stage: Stage) -> list[Tensor]:

@@ -39,14 +39,11 @@ def depth_by_one(
     photo: Tensor,
     view: View,
     scene_points: np.ndarray,
-    shape: Tensor | None = None,
 ) -> Tensor:
     """Return the target's inverse depth `(H, W)` as `photo` `(3, h, w)` has it; nan for none.
 
     `target` `(3, H, W)` is looked at where `known`, bool `(H, W)`; `points` `(H, W, 2)` say where
     its pixels are in the whole photo, `scene_points` `(N, 3)` lie in its frame.
-    `shape` is the photo's inverse depth as a depth model sees it: then its error is continued from
-    what is known, in place of the depths themselves.
     """
     back = view.reversed()
     turned = scene_points @ np.array(view.rotation).T + np.array(view.translation)
@@ -60,13 +57,8 @@ def depth_by_one(
     label, shift = best_label(smooth(torch.nan_to_num(volume, HIDDEN), light))
     inverse_depth = inverse_depth_of(between(labels, label, shift), back, places).clamp_min(0)
     sure = volume.gather(0, label[None])[0] < SURE
-    if shape is not None:
-        shape = F.interpolate(shape[None, None], light.shape[1:], mode="area")[0, 0]
-        inverse_depth = inverse_depth - shape
     if sure.any():
         inverse_depth = continue_to_edges(inverse_depth, sure.float(), light[0])
-    if shape is not None:
-        inverse_depth = (inverse_depth + shape if sure.any() else shape).clamp_min(0)
     return carry(inverse_depth, back, points)
 
 
