@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AutoImageProcessor,
@@ -51,36 +52,52 @@ def load_depth_model(
 
 def load(name: str) -> tuple[PreTrainedModel, BaseImageProcessor]:
     """Return the model, in single precision on the CPU, and what prepares its photos."""
-    folder = Path(name).expanduser()
-    is_local = folder.is_dir()
-    if not is_local and (name.count("/") != 1 or name.startswith((".", "~", "/"))):
-        raise UserError(
-            f"--depth_model {name}: no such folder, and not the id of a model on the hub, "
-            f"such as {EXAMPLE}"
-        )
-    source = str(folder) if is_local else name
-    offline = is_local or not hub_answers(source)
-    given = {"local_files_only": offline, "trust_remote_code": False}
+    given = {"local_files_only": True, "trust_remote_code": False}
+    folder = find_folder(name)
     try:
         model, found = AutoModelForDepthEstimation.from_pretrained(
-            source, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **given
+            folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **given
         )
-        processor = AutoImageProcessor.from_pretrained(source, **given)
+        processor = AutoImageProcessor.from_pretrained(folder, **given)
         if lost := sorted(found["missing_keys"]):
             raise ValueError(f"{len(lost)} of its tensors are missing, such as {lost[0]}")
-    except SafetensorError:
-        raise UserError(f"--depth_model {name}: its weights are damaged; copy them anew") from None
     except Exception as error:  # those of transformers and of what checks its configurations
-        if offline and not is_local:
-            raise UserError(
-                f"--depth_model {name}: the model hub could not be reached; connect to the "
-                "network, or give the folder of a local copy"
-            ) from None
         raise UserError(
             f"--depth_model {name}: cannot be loaded as a depth model ({first_line(error)}); give "
             f"one whose weights are safetensors, such as {EXAMPLE}"
         ) from error
     return model.eval(), processor
+
+
+def find_folder(name: str) -> Path:
+    """Return the folder `name`, or that of what the hub has of that name.
+
+    Raises `UserError` if there is neither.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if name.count("/") != 1 or name.startswith((".", "~", "/")):
+        raise UserError(
+            f"--depth_model {name}: no such folder, and not the id of a model on the hub, "
+            f"such as {EXAMPLE}"
+        )
+    offline = not hub_answers(name)
+    try:
+        wanted = ["*.json", "*.safetensors"]
+        return Path(snapshot_download(name, allow_patterns=wanted, local_files_only=offline))
+    except LocalEntryNotFoundError:
+        raise UserError(
+            f"--depth_model {name}: the model hub could not be reached; connect to the network, "
+            "or give the folder of a local copy"
+        ) from None
+    except OSError:  # as of a full disk: it speaks for itself
+        raise
+    except Exception as error:  # the hub's HTTP library differs from version to version
+        raise UserError(
+            f"--depth_model {name}: could not be downloaded ({first_line(error)}); start again, or "
+            "give the folder of a local copy"
+        ) from None
 
 
 def fingerprint(model: PreTrainedModel, processor: BaseImageProcessor) -> str:
