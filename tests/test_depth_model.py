@@ -185,12 +185,23 @@ def test_metres_are_turned_into_inverse_depths(depth_folder: Path, tmp_path: Pat
     assert ((estimated * metres)[far] - 1).abs().max() < 0.01
 
 
-def test_infer_takes_a_depth_model(depth_folder: Path, tmp_path: Path, start: RunScript) -> None:
-    flags = ["infer.py", "--geometry", "only", "--scene", "data/graf", "--output_dir", tmp_path]
+def test_infer_takes_a_depth_model(
+    alone: Alone, depth_folder: Path, tmp_path: Path, start: RunScript, refuse: RunScript
+) -> None:
+    folder, output = tmp_path / "alone", tmp_path / "output"
+    for path, photo in (
+        ("ref/left.png", alone[0].references["left"]),
+        ("target/target.png", alone[0].target),
+        ("target/mask.png", alone[0].mask),
+    ):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        photo.save(folder / path)
+    flags = ["infer.py", "--geometry", "only", "--scene", folder, "--output_dir", output]
     said = start(*flags, "--depth_model", depth_folder)
-    assert "1 of 1 references" in said and "depth model" in said
-    record = json.loads((tmp_path / "realfill.json").read_text("utf-8"))
+    assert "1 of 1 references, the depth model does not fit" in said
+    record = json.loads((output / "realfill.json").read_text("utf-8"))
     assert record["settings"]["depth_model"] == load_depth_model(str(depth_folder), CPU)[1]
+    assert "--overwrite" in refuse(*flags)
 
 
 @pytest.mark.parametrize(
