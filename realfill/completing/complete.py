@@ -76,8 +76,7 @@ def fill_missing(
     """Make the completions that are missing; return what geometry left, and the record."""
     folder = job.output_dir
     settings = filler.settings | {"photo": job.scene.digest(), "geometry": job.geometry}
-    if depth_model is not None:
-        settings["depth_model"] = depth_model.identity
+    settings["depth_model"] = depth_model and depth_model.identity
     missing = missing_completions(folder, job.num_images, settings, job.overwrite)
     evidence = CompletionsRecord.read(folder).completions
     kept = {str(index) for index in range(job.num_images)} - {str(index) for index in missing}
