@@ -16,9 +16,10 @@ from transformers import (
 )
 
 from realfill.geometry.cameras import find_cameras
+from realfill.geometry.features import find_correspondences
 from realfill.geometry.guide import cached_prefill
-from realfill.geometry.prefill import Prefill, make_prefill
-from realfill.geometry.relative import align
+from realfill.geometry.prefill import Prefill, find_depths, make_prefill
+from realfill.geometry.relative import DepthModel, align
 from realfill.geometry.views import Cameras
 from realfill.model.depth import load_depth_model
 from realfill.scene import Scene
@@ -76,7 +77,8 @@ def alone() -> Alone:
     depth = (plane - position[2]) / (directions @ turn)[..., 2]
     target = Image.composite(Image.new("RGB", SIZE), to_image(truth), mask)
     scene = Scene("alone", {"left": to_image(photo)}, target, mask)
-    cameras = find_cameras(scene.target, scene.mask, scene.references)
+    matches = find_correspondences(scene.target, scene.mask, scene.references)
+    cameras = find_cameras(scene, matches, CPU)
     assert cameras.is_guess
     return scene, to_image(truth), 1 / depth, cameras
 
@@ -84,7 +86,7 @@ def alone() -> Alone:
 def prefill_with(alone: Alone, relative: np.ndarray | None) -> Prefill:
     scene, _, _, cameras = alone
     shapes = None if relative is None else lambda _: torch.from_numpy(relative).float()
-    return make_prefill(scene, cameras, CPU, shapes)
+    return make_prefill(scene, cameras, find_depths(scene, cameras, CPU, shapes))
 
 
 def test_the_true_shape_fills_the_hole_far_better(alone: Alone) -> None:
@@ -132,14 +134,15 @@ def test_the_record_of_another_depth_model_is_not_reused(alone: Alone, tmp_path:
 
     plain = cached_prefill(scene, tmp_path, CPU)
     before = digest()
-    first = cached_prefill(scene, tmp_path, CPU, shape, "first")
+    one, another = DepthModel(shape, "one"), DepthModel(shape, "another")
+    first = cached_prefill(scene, tmp_path, CPU, one)
     assert first.image.tobytes() != plain.image.tobytes()
     of_first = digest()
     assert of_first != before
     written = (tmp_path / "cameras.json").stat().st_mtime_ns
-    assert cached_prefill(scene, tmp_path, CPU, shape, "first").message == first.message
+    assert cached_prefill(scene, tmp_path, CPU, one).message == first.message
     assert (tmp_path / "cameras.json").stat().st_mtime_ns == written
-    cached_prefill(scene, tmp_path, CPU, shape, "second")
+    cached_prefill(scene, tmp_path, CPU, another)
     assert digest() not in (before, of_first)
 
 
