@@ -1,4 +1,4 @@
-"""Measure where the time of a scene goes: the plain recipe beside this project's.
+"""Measure where the time of a scene goes: the plain recipe and this project's.
 
 python -m scripts.bench_speed --base data/tiny-inpainting --batch_size 8
 python -m scripts.bench_speed --batch_size 2 --repeats 2
@@ -31,16 +31,15 @@ from torch import Tensor
 from realfill.devices import DTYPES, choose_precision, start_process
 from realfill.images.blend import resize, working_size
 from realfill.model.base import load_base, native_resolution
-from realfill.model.lora import add_lora
 from realfill.record import library_versions
 from realfill.sampling.sampler import default_batch_size
 from realfill.scene import load_scene
-from realfill.settings import DEFAULT_STEPS, TrainingSettings
+from realfill.settings import DEFAULT_STEPS, TrainingFlags, TrainingSettings
 from realfill.storage import write_json
-from realfill.training import loop
+from realfill.training.build import tokenize
 from realfill.training.crops import draw_batch, upload_photos
 from realfill.training.latent_pool import encode
-from realfill.training.loop import Training
+from realfill.training.trainer import Trainer
 from scripts.sd2_architecture import build_sd2
 from scripts.speed_report import PARTS, draw_bars, print_tables
 
@@ -149,22 +148,20 @@ def measure_training(
         mixed_precision=precision,
         train_batch_size=arguments.batch_size,
     )
-    add_lora(pipeline, settings)
-    if arguments.gradient_checkpointing:
-        pipeline.unet.enable_gradient_checkpointing()
-    cpu = pipeline.device.type == "cpu"
-    accelerator = Accelerator(cpu=cpu, mixed_precision=precision)
+    flags = TrainingFlags(
+        train_data_dir=arguments.scene, gradient_checkpointing=arguments.gradient_checkpointing
+    )
+    accelerator = Accelerator(cpu=pipeline.device.type == "cpu", mixed_precision=precision)
+    scene = load_scene(arguments.scene)
+    trainer = Trainer.build(accelerator, pipeline, scene, settings, flags)
+    photos, vae = trainer.pool.photos, pipeline.vae
+    if recipe.plain:
+        pipeline.unet.set_attn_processor(AttnProcessor2_0())
+        trainer.tokens = trainer.tokens[:1].expand(arguments.batch_size, -1)
 
     def read_photos() -> object:
         return upload_photos(load_scene(arguments.scene), settings.resolution, accelerator.device)
 
-    photos = read_photos()
-    run = loop.prepare(accelerator, pipeline, photos, settings)
-    if recipe.plain:
-        pipeline.unet.set_attn_processor(AttnProcessor2_0())
-        run.tokens = run.tokens[:1].expand(arguments.batch_size, -1)
-    run.unet.train()
-    run.text_encoder.train()
     generator = torch.Generator().manual_seed(0)
     batch = draw_batch(photos, arguments.batch_size, settings.resolution, generator)
 
@@ -176,29 +173,29 @@ def measure_training(
         parts["photos"] = time_of(read_photos)
     drawing = (photos, arguments.batch_size, settings.resolution, generator)
     parts["draws"] = time_of(lambda: draw_batch(*drawing)) / recipe.latent_reuse
-    parts["autoencoder"] = time_of(lambda: encode(run.pool.vae, batch)) / recipe.latent_reuse
-    draws = encode(run.pool.vae, batch)
+    parts["autoencoder"] = time_of(lambda: encode(vae, batch)) / recipe.latent_reuse
+    draws = encode(vae, batch)
 
     def forward() -> Tensor:
         with accelerator.autocast():
-            return loop.diffusion_loss(run, draws, generator)
+            return trainer.loss(draws, generator)
 
     def embed() -> Tensor:
         with accelerator.autocast():
-            return loop.embed(run)
+            return trainer.embed()
 
     parts["text encoder"] = time_of(embed)
     parts["UNet"] = time_of(forward) - parts["text encoder"]
     both = time_of(lambda: accelerator.backward(forward()))
     parts["backward"] = both - parts["UNet"] - parts["text encoder"]
-    parts["optimizer"] = time_of(lambda: optimize(accelerator, run, settings))
+    parts["optimizer"] = time_of(lambda: optimize(trainer))
     return parts
 
 
-def optimize(accelerator: Accelerator, run: Training, settings: TrainingSettings) -> None:
+def optimize(trainer: Trainer) -> None:
     """Move the parameters by the gradients that are there."""
-    accelerator.clip_grad_norm_(run.parameters, settings.max_grad_norm)
-    run.optimizer.step()
+    trainer.accelerator.clip_grad_norm_(trainer.parameters, trainer.settings.max_grad_norm)
+    trainer.optimizer.step()
 
 
 @torch.no_grad()
@@ -216,7 +213,7 @@ def measure_sampling(
     place = {"device": unet.device, "dtype": unet.dtype}
     height, width = size[1] // factor, size[0] // factor
     inputs = torch.randn(count, unet.config.in_channels, height, width, **place)
-    tokens = loop.tokenize(pipeline, ["a photo"] * count).to(unet.device)
+    tokens = tokenize(pipeline, ["a photo"] * count).to(unet.device)
     embeddings = pipeline.text_encoder(tokens)[0]
     latents = torch.randn(1, unet.config.out_channels, height, width, **place)
     pixels = pixels.to(vae.device, vae.dtype)

@@ -12,15 +12,14 @@ from accelerate import Accelerator
 import train_realfill
 from realfill.errors import UserError
 from realfill.scene import load_scene
-from realfill.training import job, loop
-from realfill.training.build import set_up
+from realfill.training import job
 from realfill.training.memory_budget import (
     SAVINGS,
     TRIAL_SHARE,
     explain_shortage,
     possible_savings,
 )
-from realfill.training.validation import validate
+from realfill.training.trainer import Trainer
 from tests.conftest import ROOT, environment, launch, launch_two, train_flags
 from tests.helpers import same_weights
 
@@ -127,14 +126,14 @@ def test_idle_models_off_the_device_change_no_result(
     losses = []
     for flags in ([], ["--offload_idle_models"]):
         argv = train_flags(scene_folder, base_folder, tmp_path / "output")[1:]
-        argv += ["--text_encoder_learning_rate", "0", *flags]
+        argv += ["--text_encoder_learning_rate", "0", "--num_validation_images", 1, *flags]
         arguments = train_realfill.parse_arguments([str(flag) for flag in argv])
         scene = load_scene(scene_folder)
         accelerator = Accelerator(cpu=True)
         pipeline, settings = job.load(accelerator, scene, 1, arguments)
-        run_state = set_up(accelerator, pipeline, scene, settings, arguments)
+        trainer = Trainer.build(accelerator, pipeline, scene, settings, arguments)
         assert pipeline.vae.use_slicing == bool(flags)
-        losses.append(loop.take_step(accelerator, run_state, settings))
-        validate(accelerator, pipeline, scene, 64, seed=1, count=1, step=1)
+        losses.append(trainer.take_step())
+        trainer.validate()
         assert pipeline.vae.use_slicing == bool(flags)
     torch.testing.assert_close(*losses)

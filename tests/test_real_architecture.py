@@ -10,12 +10,11 @@ from accelerate import Accelerator
 from PIL import Image
 
 from realfill.devices import DTYPES, choose_precision
-from realfill.model.lora import add_lora, trainable
+from realfill.model.lora import trainable
 from realfill.sampling.sampler import complete
 from realfill.scene import Scene
-from realfill.settings import SamplingSettings, TrainingSettings
-from realfill.training import loop
-from realfill.training.crops import upload_photos
+from realfill.settings import SamplingSettings, TrainingFlags, TrainingSettings
+from realfill.training.trainer import Trainer
 from scripts.bench_speed import peak_gigabytes
 from scripts.sd2_architecture import build_sd2
 from tests.conftest import draw_photo
@@ -47,20 +46,19 @@ def test_one_step_of_training_and_of_sampling_at_512(tmp_path: Path) -> None:
     options = TrainingSettings(
         seed=0, resolution=512, mixed_precision=precision, max_train_steps=2, train_batch_size=1
     )
-    add_lora(pipeline, options)
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
-    photos = upload_photos(scene, 512, device)
-    run = loop.prepare(accelerator, pipeline, photos, options)
-    before = [value.detach().clone() for value in trainable(run.unet).values()]
-    loop.take_step(accelerator, run, options)
+    flags = TrainingFlags(train_data_dir=tmp_path)
+    trainer = Trainer.build(accelerator, pipeline, scene, options, flags)
+    before = [value.detach().clone() for value in trainable(trainer.unet).values()]
+    trainer.take_step()
     started = time.perf_counter()
-    loss = loop.take_step(accelerator, run, options)
+    loss = trainer.take_step()
     measured["training: one step of batch 1 (s)"] = time.perf_counter() - started
     measured["peak memory after training (GB)"] = peak_gigabytes(device)
     assert torch.isfinite(loss)
     moved = [
         not torch.equal(old, new)
-        for old, new in zip(before, trainable(run.unet).values(), strict=True)
+        for old, new in zip(before, trainable(trainer.unet).values(), strict=True)
     ]
     assert any(moved)
     print(json.dumps(measured, indent=2))

@@ -1,6 +1,5 @@
 """The arithmetic of training: samples, loss, step seeds."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,13 @@ from transformers import CLIPTokenizer
 
 from realfill.model.attention import attend_on_cpu
 from realfill.model.base import load_base
-from realfill.model.lora import add_lora, trainable
+from realfill.model.lora import trainable
+from realfill.record import TrainingRecord
 from realfill.scene import load_scene
 from realfill.seeds import derive_seed
-from realfill.settings import PROMPT, TrainingSettings
-from realfill.training import loop
+from realfill.settings import PROMPT, TrainingFlags, TrainingSettings
 from realfill.training.crops import Batch, draw_batch, upload_photos
-from realfill.training.loop import Training
+from realfill.training.trainer import Trainer
 from tests.bases import make_base
 
 CPU = torch.device("cpu")
@@ -53,23 +52,25 @@ def test_only_the_target_has_unknown_pixels_and_it_keeps_its_own_mask(scene_fold
         assert filled == pytest.approx(1600 / 90**2, rel=0.3)
 
 
-def settings_of(seed: int = 0, **more: Any) -> TrainingSettings:
-    return TrainingSettings(seed=seed, resolution=64, mixed_precision="no", **more)
-
-
-def make_training(
-    base: Path, scene: Path, settings: TrainingSettings
-) -> tuple[Accelerator, Training]:
-    torch.manual_seed(settings.seed)
-    pipeline = load_base(str(base), torch.float32)
-    add_lora(pipeline, replace(settings, lora_dropout=0.0))
-    accelerator = Accelerator(cpu=True, mixed_precision="no")
-    photos = upload_photos(load_scene(scene), settings.resolution, CPU)
-    return accelerator, loop.prepare(accelerator, pipeline, photos, settings)
+def build_trainer(
+    base: Path, scene_folder: Path, *, checkpointing: bool = False, **settings: Any
+) -> Trainer:
+    """Build a trainer in fp32 on the CPU, without dropout and validations."""
+    chosen = {"seed": 0, "resolution": 64, "mixed_precision": "no", "lora_dropout": 0.0} | settings
+    flags = TrainingFlags(
+        train_data_dir=scene_folder, num_validation_images=0, gradient_checkpointing=checkpointing
+    )
+    return Trainer.build(
+        Accelerator(cpu=True, mixed_precision="no"),
+        load_base(str(base), torch.float32),
+        load_scene(scene_folder),
+        TrainingSettings(**chosen),
+        flags,
+    )
 
 
 def plain_loss(
-    run: Training, tokenizer: CLIPTokenizer, batch: Batch, draws: torch.Generator
+    trainer: Trainer, tokenizer: CLIPTokenizer, batch: Batch, draws: torch.Generator
 ) -> torch.Tensor:
     """Compute the loss in the plainest way: one sample after another, nothing kept."""
     count = len(batch.images)
@@ -77,25 +78,25 @@ def plain_loss(
     noise = torch.randn(count, 4, 16, 16, generator=draws)
     timesteps = torch.randint(1000, (count,), generator=draws)
     prompts = [PROMPT if number >= 0.1 else "" for number in torch.rand(count, generator=draws)]
-    alphas = DDPMScheduler.from_config(run.noise_scheduler.config).alphas_cumprod
+    alphas = DDPMScheduler.from_config(trainer.noise_scheduler.config).alphas_cumprod
     losses = []
     for i in range(count):
         image, mask = batch.images[i : i + 1], batch.masks[i : i + 1]
         latents, conditions = (
             (posterior.mean + posterior.std * spread[i, which]) * 0.7
             for which, posterior in (
-                (0, run.pool.vae.encode(image).latent_dist),
-                (1, run.pool.vae.encode(image * (mask < 0.5)).latent_dist),
+                (0, trainer.pool.vae.encode(image).latent_dist),
+                (1, trainer.pool.vae.encode(image * (mask < 0.5)).latent_dist),
             )
         )
         alpha, sigma = alphas[timesteps[i]].sqrt(), (1 - alphas[timesteps[i]]).sqrt()
         noisy = alpha * latents + sigma * noise[i]
         tokens = tokenizer(prompts[i], padding="max_length", return_tensors="pt")
-        embedding = run.text_encoder(tokens.input_ids)[0]
+        embedding = trainer.text_encoder(tokens.input_ids)[0]
         inputs = torch.cat([noisy, F.interpolate(mask, (16, 16)), conditions], 1)
-        predicted = run.unet(inputs, timesteps[i], embedding).sample
+        predicted = trainer.unet(inputs, timesteps[i], embedding).sample
         truth = noise[i]
-        if run.noise_scheduler.config.prediction_type == "v_prediction":
+        if trainer.noise_scheduler.config.prediction_type == "v_prediction":
             truth = alpha * noise[i] - sigma * latents
         known = batch.unknown[i].view(16, 4, 16, 4).amax((1, 3)) == 0
         losses.append((known * (predicted - truth) ** 2).mean())
@@ -107,19 +108,14 @@ def test_fifty_steps_are_those_of_a_plain_loop(
     scene_folder: Path, tmp_path: Path, prediction_type: str
 ) -> None:
     base = make_base(tmp_path, prediction_type=prediction_type)
-    settings = settings_of(
-        seed=3,
-        train_batch_size=3,
-        latent_reuse=1,
-        unet_learning_rate=1e-3,
-        max_grad_norm=0.5,
-    )
-    accelerator, run = make_training(base, scene_folder, settings)
+    settings = {"seed": 3, "train_batch_size": 3, "latent_reuse": 1}
+    settings |= {"unet_learning_rate": 1e-3, "max_grad_norm": 0.5}
+    trainer = build_trainer(base, scene_folder, **settings)
     losses = []
-    for run.step in range(50):
-        losses.append(loop.take_step(accelerator, run, settings).item())
+    for _ in range(50):
+        losses.append(trainer.take_step().item())
 
-    _, plain = make_training(base, scene_folder, settings)
+    plain = build_trainer(base, scene_folder, **settings)
     tokenizer = CLIPTokenizer.from_pretrained(base / "tokenizer")
     models = {plain.unet: 1e-3, plain.text_encoder: 4e-5}
     optimizer = torch.optim.AdamW(
@@ -139,61 +135,62 @@ def test_fifty_steps_are_those_of_a_plain_loop(
         optimizer.step()
         expected.append(loss.item())
     assert losses == pytest.approx(expected, abs=1e-4)
-    for one, other in zip(run.parameters, plain.parameters, strict=True):
+    for one, other in zip(trainer.parameters, plain.parameters, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
-    assert any((up != 0).any() for name, up in trainable(run.unet).items() if "lora_B" in name)
+    assert any((up != 0).any() for name, up in trainable(trainer.unet).items() if "lora_B" in name)
 
 
 def test_only_lora_layers_move_and_text_encoder_and_unet_both_do(
     scene_folder: Path, base_folder: Path
 ) -> None:
-    settings = settings_of(max_train_steps=3, train_batch_size=2)
-    accelerator, run = make_training(base_folder, scene_folder, settings)
-    models = (run.unet, run.text_encoder, run.pool.vae)
+    trainer = build_trainer(base_folder, scene_folder, max_train_steps=3, train_batch_size=2)
+    models = (trainer.unet, trainer.text_encoder, trainer.pool.vae)
     before = [{name: value.clone() for name, value in m.state_dict().items()} for m in models]
-    loop.train(accelerator, run, settings, lambda loss: None)
+    trainer.fit(TrainingRecord())
     for model, old in zip(models, before, strict=True):
         moved = {
             name for name, value in model.state_dict().items() if not torch.equal(value, old[name])
         }
-        assert bool(moved) == (model is not run.pool.vae)
+        assert bool(moved) == (model is not trainer.pool.vae)
         assert moved <= set(trainable(model))
         assert all("lora_" in name for name in moved)
 
 
 def test_a_rate_of_zero_leaves_the_text_encoder_out(scene_folder: Path, base_folder: Path) -> None:
-    settings = settings_of(
+    trainer = build_trainer(
+        base_folder,
+        scene_folder,
         max_train_steps=2,
         train_batch_size=2,
         text_encoder_learning_rate=0.0,
     )
-    accelerator, run = make_training(base_folder, scene_folder, settings)
-    expected = run.text_encoder(run.tokens)[0]
-    loop.train(accelerator, run, settings, lambda loss: None)
-    assert not any("lora" in name for name, _ in run.text_encoder.named_parameters())
-    assert torch.equal(loop.embed(run), expected)
-    assert not loop.embed(run).requires_grad
+    expected = trainer.text_encoder(trainer.tokens)[0]
+    trainer.fit(TrainingRecord())
+    assert not any("lora" in name for name, _ in trainer.text_encoder.named_parameters())
+    assert torch.equal(trainer.embed(), expected)
+    assert not trainer.embed().requires_grad
 
 
 def test_accumulation_is_the_mean_gradient_of_its_parts(
     scene_folder: Path, base_folder: Path
 ) -> None:
-    settings = settings_of(
+    trainer = build_trainer(
+        base_folder,
+        scene_folder,
         train_batch_size=2,
         gradient_accumulation_steps=3,
         max_grad_norm=1e9,
     )
-    accelerator, run = make_training(base_folder, scene_folder, settings)
     expected = []
     for part in range(3):
         draws = generator(derive_seed(0, 0, 0, part))
-        loss = loop.diffusion_loss(run, run.pool.choose(part, draws), draws)
-        expected.append(torch.autograd.grad(loss, run.parameters))
+        loss = trainer.loss(trainer.pool.choose(part, draws), draws)
+        expected.append(torch.autograd.grad(loss, trainer.parameters))
     seen = []
-    run.optimizer.optimizer.register_step_pre_hook(
-        lambda *_: seen.extend(parameter.grad.clone() for parameter in run.parameters)
+    trainer.optimizer.optimizer.register_step_pre_hook(
+        lambda *_: seen.extend(parameter.grad.clone() for parameter in trainer.parameters)
     )
-    loop.take_step(accelerator, run, settings)
+    trainer.take_step()
     for gradient, *parts in zip(seen, *expected, strict=True):
         torch.testing.assert_close(gradient, sum(parts) / 3, rtol=1e-4, atol=1e-7)
 
@@ -203,30 +200,25 @@ def test_gradient_checkpointing_changes_memory_and_not_gradients(
 ) -> None:
     gradients = []
     for checkpointing in (False, True):
-        settings = settings_of(train_batch_size=2)
-        _, run = make_training(base_folder, scene_folder, settings)
-        if checkpointing:
-            run.unet.enable_gradient_checkpointing()
-            run.text_encoder.gradient_checkpointing_enable()
-        run.unet.train()
-        run.text_encoder.train()
+        trainer = build_trainer(
+            base_folder, scene_folder, checkpointing=checkpointing, train_batch_size=2
+        )
         draws = generator(1)
-        loss = loop.diffusion_loss(run, run.pool.choose(0, draws), draws)
-        gradients.append(torch.autograd.grad(loss, run.parameters))
+        loss = trainer.loss(trainer.pool.choose(0, draws), draws)
+        gradients.append(torch.autograd.grad(loss, trainer.parameters))
     for plain, checkpointed in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, checkpointed)
 
 
 def test_a_tenth_of_the_prompts_are_dropped(scene_folder: Path, base_folder: Path) -> None:
-    settings = settings_of(train_batch_size=8)
-    _, run = make_training(base_folder, scene_folder, settings)
+    trainer = build_trainer(base_folder, scene_folder, train_batch_size=8)
     with torch.no_grad():
-        prompt, empty = loop.embed(run)
+        prompt, empty = trainer.embed()
         seen: list[torch.Tensor] = []
-        run.unet.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs[2]))
+        trainer.unet.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs[2]))
         for moment in range(40):
             draws = generator(moment)
-            loop.diffusion_loss(run, run.pool.choose(0, draws), draws)
+            trainer.loss(trainer.pool.choose(0, draws), draws)
     dropped = [torch.allclose(embedding, empty) for embedding in seen]
     kept = [torch.allclose(embedding, prompt) for embedding in seen]
     assert all(one != other for one, other in zip(dropped, kept, strict=True))

@@ -1,29 +1,29 @@
-"""Bringing a base to where it can be trained: layers, memory savings, optimizer."""
+"""Bringing a base to where it can be trained: layers, memory savings, optimizer, schedules."""
+
+from functools import partial
 
 import torch
-from accelerate import Accelerator
-from diffusers import StableDiffusionInpaintPipeline
+from diffusers import DDPMScheduler, StableDiffusionInpaintPipeline
+from diffusers.optimization import get_scheduler
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 
 from realfill.devices import DTYPES
 from realfill.errors import UserError
+from realfill.model.attention import attend_on_cpu
 from realfill.model.base import first_line
-from realfill.model.lora import add_lora
+from realfill.model.lora import add_lora, trainable
 from realfill.model.quantization import replace_linear_layers
-from realfill.scene import Scene
 from realfill.settings import TrainingFlags, TrainingSettings
-from realfill.training import loop
-from realfill.training.crops import upload_photos
-from realfill.training.loop import Training
 
 
-def set_up(
-    accelerator: Accelerator,
+def make_trainable(
     pipeline: StableDiffusionInpaintPipeline,
-    scene: Scene,
     settings: TrainingSettings,
     flags: TrainingFlags,
-) -> Training:
-    """Add the LoRA layers and bring everything to the device."""
+    device: torch.device,
+) -> None:
+    """Add LoRA layers and the memory savings of the flags, and bring all to `device`."""
     if flags.enable_xformers_memory_efficient_attention:
         enable_xformers(pipeline)
     if settings.use_4bit_base:
@@ -33,23 +33,13 @@ def set_up(
         pipeline.text_encoder.gradient_checkpointing_enable()
     torch.manual_seed(settings.seed)  # the initial LoRA layers
     add_lora(pipeline, settings)
-    photos = upload_photos(scene, settings.resolution, accelerator.device)
-    run_state = loop.prepare(accelerator, pipeline, photos, settings)
-    if flags.offload_idle_models:
-        offload_idle_models(pipeline, run_state)
-    return run_state
-
-
-def offload_idle_models(pipeline: StableDiffusionInpaintPipeline, run_state: Training) -> None:
-    """Keep in main memory what is not used in every step; encode photos one at a time."""
-    pipeline.vae.enable_slicing()
-    pipeline.vae.to("cpu")
-    if run_state.frozen_embeddings is not None:
-        pipeline.text_encoder.to("cpu")
+    pipeline.to(device)
+    if device.type == "cpu":
+        pipeline.unet.set_attn_processor(attend_on_cpu)
 
 
 def enable_xformers(pipeline: StableDiffusionInpaintPipeline) -> None:
-    """Use xformers' attention. Raises `UserError` where it was built for another torch."""
+    """Use xformers' attention. Raises `UserError` if it was built for another torch."""
     try:
         pipeline.unet.enable_xformers_memory_efficient_attention()
     except (ImportError, RuntimeError, NotImplementedError, ValueError) as error:
@@ -58,3 +48,55 @@ def enable_xformers(pipeline: StableDiffusionInpaintPipeline) -> None:
             f"here ({first_line(error)}); install one built for torch {torch.__version__}, or "
             "leave the flag out"
         ) from None
+
+
+def make_optimizer(
+    pipeline: StableDiffusionInpaintPipeline, settings: TrainingSettings
+) -> torch.optim.Optimizer:
+    """Return AdamW, in 8 bits if asked, with a learning rate for each of the two models."""
+    if settings.use_8bit_adam:
+        from bitsandbytes.optim import AdamW8bit as AdamW
+    else:
+        AdamW = partial(torch.optim.AdamW, fused=True)
+    rates = {
+        pipeline.unet: settings.unet_learning_rate,
+        pipeline.text_encoder: settings.text_encoder_learning_rate,
+    }
+    return AdamW(
+        [{"params": list(trainable(model).values()), "lr": rate} for model, rate in rates.items()],
+        betas=(settings.adam_beta1, settings.adam_beta2),
+        weight_decay=settings.adam_weight_decay,
+        eps=settings.adam_epsilon,
+    )
+
+
+def make_lr_scheduler(optimizer: torch.optim.Optimizer, settings: TrainingSettings) -> LRScheduler:
+    """Return the schedule of the learning rates."""
+    return get_scheduler(
+        settings.lr_scheduler,
+        optimizer,
+        num_warmup_steps=settings.lr_warmup_steps,
+        num_training_steps=settings.max_train_steps,
+        num_cycles=settings.lr_num_cycles,
+        power=settings.lr_power,
+    )
+
+
+def tokenize(pipeline: StableDiffusionInpaintPipeline, prompts: list[str]) -> Tensor:
+    """Return the tokens of `prompts`, `(N, tokens)`."""
+    return pipeline.tokenizer(
+        prompts,
+        padding="max_length",
+        max_length=pipeline.tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids
+
+
+def make_noise_scheduler(pipeline: StableDiffusionInpaintPipeline) -> DDPMScheduler:
+    """Return the base's noise schedule. Raises `UserError` for an objective not known here."""
+    scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+    if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
+        kind = scheduler.config.prediction_type
+        raise UserError(f"the base predicts {kind!r}; only epsilon and v_prediction can be trained")
+    return scheduler

@@ -20,10 +20,6 @@ from realfill.record import LORA_FILE, TrainingRecord, all_versions
 from realfill.scene import Scene, load_scene
 from realfill.seeds import choose_seed
 from realfill.settings import PROMPT, Hyperparameters, TrainingFlags, TrainingSettings
-from realfill.training import loop
-from realfill.training.build import set_up
-from realfill.training.checkpoints import load_checkpoint, save_checkpoint
-from realfill.training.loop import Training
 from realfill.training.memory_budget import choose_savings, explain_shortage
 from realfill.training.runs import (
     SCRIPT,
@@ -33,8 +29,7 @@ from realfill.training.runs import (
     is_merged,
     require_same,
 )
-from realfill.training.state import restore_training, training_state, training_tensors
-from realfill.training.validation import validate
+from realfill.training.trainer import Trainer
 
 
 def start_accelerator(flags: TrainingFlags) -> Accelerator:
@@ -112,12 +107,12 @@ def train(accelerator: Accelerator, scene: Scene, flags: TrainingFlags) -> None:
             return
         accelerator.print(f"going on from {checkpoint or 'the start: there is no checkpoint'}")
 
-    run_state = set_up(accelerator, pipeline, scene, settings, flags)
     if checkpoint:
-        state, tensors = load_checkpoint(checkpoint)
         require_same(record, TrainingRecord.read(checkpoint), checkpoint)
-        restore_training(accelerator, run_state, state, tensors)
-    fit(accelerator, pipeline, run_state, scene, settings, flags, record)
+    trainer = Trainer.build(accelerator, pipeline, scene, settings, flags)
+    if checkpoint:
+        trainer.restore(checkpoint)
+    trainer.fit(record)
     if accelerator.is_main_process:
         write_results(output_dir, pipeline, record)
         if flags.save_merged:
@@ -176,51 +171,7 @@ def try_out(flags: TrainingFlags) -> None:
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=flags.mixed_precision)
     scene = load_scene(flags.train_data_dir)
     pipeline, settings = load(accelerator, scene, 0, flags)
-    run_state = set_up(accelerator, pipeline, scene, settings, flags)
-    run_state.unet.train()
-    run_state.text_encoder.train()
-    loop.take_step(accelerator, run_state, settings)
+    trainer = Trainer.build(accelerator, pipeline, scene, settings, flags)
+    trainer.take_step()
     if flags.num_validation_images:
-        shape = (settings.resolution, settings.seed, flags.num_validation_images)
-        validate(accelerator, pipeline, scene, *shape, step=0)
-
-
-def fit(
-    accelerator: Accelerator,
-    pipeline: StableDiffusionInpaintPipeline,
-    run_state: Training,
-    scene: Scene,
-    settings: TrainingSettings,
-    flags: TrainingFlags,
-    record: TrainingRecord,
-) -> None:
-    """Run the training loop with its logs, checkpoints and validations."""
-    output_dir = flags.output_dir
-    if accelerator.is_main_process:
-        accelerator.init_trackers(
-            flags.wandb_project_name,
-            {name: str(value) for name, value in asdict(settings).items()},
-        )
-
-    def after_step(loss: float | None) -> None:
-        step = run_state.step
-        if loss is not None:
-            rates = run_state.lr_scheduler.get_last_lr()
-            names = ("unet_learning_rate", "text_encoder_learning_rate")
-            accelerator.log({"loss": loss} | dict(zip(names, rates, strict=True)), step=step)
-        if accelerator.is_main_process and step % flags.checkpointing_steps == 0:
-            save_checkpoint(
-                output_dir,
-                step,
-                training_tensors(accelerator, run_state),
-                training_state(accelerator, run_state),
-                lambda folder: write_results(folder, pipeline, replace(record, steps=step)),
-                flags.checkpoints_total_limit,
-            )
-        if flags.num_validation_images and step % flags.validation_steps == 0:
-            if accelerator.is_main_process:
-                shape = (settings.resolution, settings.seed, flags.num_validation_images)
-                validate(accelerator, pipeline, scene, *shape, step)
-            accelerator.wait_for_everyone()
-
-    loop.train(accelerator, run_state, settings, after_step)
+        trainer.validate()

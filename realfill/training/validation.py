@@ -7,40 +7,31 @@ from diffusers import StableDiffusionInpaintPipeline
 from realfill.placement import brought_to
 from realfill.sampling.sampler import complete
 from realfill.scene import Scene
-from realfill.settings import SamplingSettings
+from realfill.settings import SamplingSettings, TrainingSettings
 
 
 def validate(
     accelerator: Accelerator,
     pipeline: StableDiffusionInpaintPipeline,
     scene: Scene,
-    resolution: int,
-    seed: int,
+    settings: TrainingSettings,
     count: int,
     step: int,
 ) -> None:
     """Sample `count` completions with the model in training itself and log them."""
-    pipeline.unet.eval()
-    pipeline.text_encoder.eval()
-    sampling = SamplingSettings(resolution)
+    models = (pipeline.unet, pipeline.text_encoder)
+    for model in models:
+        model.eval()
+    sampling = SamplingSettings(settings.resolution)
+    photos = (scene.target, scene.mask)
     with (
         accelerator.autocast(),
         brought_to(accelerator.device, pipeline.vae, pipeline.text_encoder),
     ):
-        images = [
-            image
-            for _, image in complete(
-                pipeline,
-                scene.target,
-                scene.mask,
-                range(count),
-                seed,
-                sampling,
-                quiet=True,
-            )
-        ]
-    pipeline.unet.train()
-    pipeline.text_encoder.train()
+        completions = complete(pipeline, *photos, range(count), settings.seed, sampling, quiet=True)
+        images = [image for _, image in completions]
+    for model in models:
+        model.train()
     for tracker in accelerator.trackers:
         if tracker.name == "tensorboard":
             pixels = np.stack([np.asarray(image) for image in images])

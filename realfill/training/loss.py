@@ -1,0 +1,47 @@
+"""The loss of RealFill (arXiv 2309.16668, equation 2)."""
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDPMScheduler
+from torch import Tensor, nn
+
+from realfill.placement import upload
+from realfill.training.latent_pool import EncodedDraws
+
+PROMPT_DROPPED = 0.1
+"""Share of the samples that train with an empty prompt."""
+
+
+def diffusion_loss(
+    unet: nn.Module,
+    noise_scheduler: DDPMScheduler,
+    vae: AutoencoderKL,
+    embeddings: Tensor,
+    draws: EncodedDraws,
+    generator: torch.Generator,
+) -> Tensor:
+    """Return the denoising loss of `draws`, counted where the photo is known.
+
+    `embeddings` are those of the prompt and of the empty prompt, `(2, tokens, channels)`.
+    """
+    device, count = draws.means.device, len(draws.means)
+    spread = upload(torch.randn(draws.means.shape, generator=generator), device)
+    encoded = (draws.means + draws.deviations * spread) * vae.config.scaling_factor
+    latents, conditions = encoded.float().unbind(1)
+
+    noise = upload(torch.randn(latents.shape, generator=generator), device)
+    last = noise_scheduler.config.num_train_timesteps
+    timesteps = upload(torch.randint(last, (count,), generator=generator), device)
+    dropped = upload(torch.rand(count, generator=generator) < PROMPT_DROPPED, device)
+    noisy = noise_scheduler.add_noise(latents, noise, timesteps)
+
+    predicted = unet(
+        torch.cat([noisy, draws.masks, conditions], dim=1).to(vae.dtype),
+        timesteps,
+        embeddings[dropped.long()],
+        return_dict=False,
+    )[0]
+    truth = noise
+    if noise_scheduler.config.prediction_type == "v_prediction":
+        truth = noise_scheduler.get_velocity(latents, noise, timesteps)
+    return (draws.known * F.mse_loss(predicted.float(), truth, reduction="none")).mean()
