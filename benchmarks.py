@@ -5,7 +5,7 @@ python benchmarks.py --results_base_dir RESULTS --scenes SCENES --compare base-o
 """
 
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from benchmark.base import METRICS, find_metric
@@ -21,8 +21,8 @@ EXIT_CODES = (
 )
 
 
-def parse_arguments(argv: list[str] | None) -> Namespace:
-    """Parse `argv`, or the command line."""
+def build_parser() -> ArgumentParser:
+    """Return the parser of the flags."""
     parser = make_parser("Score results folders against the truth and write the report.")
     parser.epilog = EXIT_CODES
     add = parser.add_argument
@@ -63,7 +63,7 @@ def parse_arguments(argv: list[str] | None) -> Namespace:
         help="script that ranks what is not ranked; 'none' ranks nothing (default: %(default)s)",
     )
     add_common_flags(parser)
-    return parser.parse_args(argv)
+    return parser
 
 
 def find_script(name: str) -> Path | None:
@@ -104,7 +104,7 @@ def read_job(arguments: Namespace) -> Job:
 
 def main(argv: list[str] | None = None) -> None:
     """Score, rank, analyse, and write the report in four forms."""
-    report, paths = run_job(read_job(parse_arguments(argv)))
+    report, paths = run_job(read_job(build_parser().parse_args(argv)))
     print(as_text(report))
     for path in paths:
         print(f"wrote {path}")

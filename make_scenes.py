@@ -32,8 +32,8 @@ EXIT_CODES = (
 )
 
 
-def parse_arguments() -> Namespace:
-    """Parse the command line."""
+def build_parser() -> ArgumentParser:
+    """Return the parser of the flags."""
     parser = make_parser("Make scene folders.")
     parser.epilog = EXIT_CODES
     kinds = parser.add_subparsers(dest="kind", required=True, parser_class=make_parser)
@@ -72,6 +72,12 @@ def parse_arguments() -> Namespace:
         default=5,
         help="most references of a scene, the nearest by name (default: %(default)s)",
     )
+    return parser
+
+
+def parse_arguments() -> Namespace:
+    """Parse the command line."""
+    parser = build_parser()
     arguments = parser.parse_args()
     if arguments.kind == "photos":
         if bool(arguments.mask) == bool(arguments.holes):

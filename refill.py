@@ -7,13 +7,12 @@ Started again after an interruption, it goes on where it stopped.
 
 import shlex
 import shutil
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import infer
-import train_realfill
 from realfill.command_line import LARGEST_SEED, make_parser, run, whole
+from realfill.commands import complete, train
 from realfill.errors import UserError
 from realfill.images.read import read_photo
 from realfill.lock import one_writer
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
     from accelerate import PartialState
 
 
-def parse_arguments() -> Namespace:
-    """Parse the command line."""
+def build_parser() -> ArgumentParser:
+    """Return the parser of the flags."""
     parser = make_parser("Complete a photo, learn from the best completions, complete it again.")
     add = parser.add_argument
     add("--scene", type=Path, required=True, help="scene folder; it stays as it is")
@@ -46,12 +45,12 @@ def parse_arguments() -> Namespace:
     )
     add("--train_flags", default="", help='for both trainings: --train_flags="--max_train_steps 9"')
     add("--infer_flags", default="", help='for both samplings: --infer_flags="--num_images 8"')
-    return parser.parse_args()
+    return parser
 
 
 def main() -> None:
     """Leave round-1/, round-2/ and refill.png in the output folder."""
-    arguments = parse_arguments()
+    arguments = build_parser().parse_args()
     scene = load_scene(arguments.scene)
     if len(scene.references) >= arguments.target_count:
         raise UserError(
@@ -92,7 +91,7 @@ def play(
     """
     seed = [] if arguments.seed is None else ["--seed", str(arguments.seed)]
     state.print(f"{folder.name}: training on {training_scene}")
-    train_realfill.main(
+    train.main(
         [
             *shlex.split(arguments.train_flags),
             *("--train_data_dir", str(training_scene), "--output_dir", str(folder / "model")),
@@ -101,7 +100,7 @@ def play(
     )
     state.wait_for_everyone()  # until the main process has written what the next stage reads
     completions = folder / "completions"
-    infer.main(
+    complete.main(
         [
             *shlex.split(arguments.infer_flags),
             *("--model_path", str(folder / "model"), "--scene", str(arguments.scene)),

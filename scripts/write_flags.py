@@ -5,14 +5,22 @@ python -m scripts.write_flags
 
 import re
 from argparse import SUPPRESS, Action, ArgumentParser, _SubParsersAction
-from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
-from unittest import mock
 
+import benchmarks
+import make_scenes
+import refill
+from realfill.commands import complete, rank, train
 from realfill.storage import write_text
 
-SCRIPTS = ("train_realfill", "infer", "loftr_ranking", "refill", "benchmarks", "make_scenes")
+PARSERS = {
+    "train_realfill.py": train.build_parser,
+    "infer.py": complete.build_parser,
+    "loftr_ranking.py": rank.build_parser,
+    "refill.py": refill.build_parser,
+    "benchmarks.py": benchmarks.build_parser,
+    "make_scenes.py": make_scenes.build_parser,
+}
 PAGE = Path(__file__).parent.parent / "docs" / "flags.md"
 INTRODUCTION = """\
 # Flags
@@ -25,23 +33,12 @@ DEFAULT = re.compile(r"\s*\(?default: (.+?)\)?$")
 """What a help text says of the default, at its end: in brackets, or alone."""
 
 
-def find_parsers(script: str) -> dict[str, ArgumentParser]:
-    """Return the parser of a script, or those of its subcommands, by what is typed.
-
-    A script makes its parser first of all; nothing else of it is run.
-    """
-    found = []
-
-    def note(parser: ArgumentParser, *_: object) -> None:
-        found.append(parser)
-        raise SystemExit
-
-    with mock.patch.object(ArgumentParser, "parse_args", note), suppress(SystemExit):
-        import_module(script).main()
-    for action in found[0]._actions:
+def find_parsers(script: str, parser: ArgumentParser) -> dict[str, ArgumentParser]:
+    """Return the parser of a script, or those of its subcommands, by what is typed."""
+    for action in parser._actions:
         if isinstance(action, _SubParsersAction):
-            return {f"{script}.py {name}": parser for name, parser in action.choices.items()}
-    return {f"{script}.py": found[0]}
+            return {f"{script} {name}": each for name, each in action.choices.items()}
+    return {script: parser}
 
 
 def describe(action: Action) -> tuple[str, str, str]:
@@ -75,8 +72,8 @@ def make_table(parser: ArgumentParser) -> str:
 def make_page() -> str:
     """Return the page with the flags of all scripts."""
     parts = [INTRODUCTION]
-    for script in SCRIPTS:
-        for command, parser in find_parsers(script).items():
+    for script, build_parser in PARSERS.items():
+        for command, parser in find_parsers(script, build_parser()).items():
             parts.append(f"## `{command}`\n\n{parser.description}\n\n{make_table(parser)}")
     return "\n".join(parts)
 

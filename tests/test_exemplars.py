@@ -11,8 +11,8 @@ import scipy.sparse
 from PIL import Image
 from scipy.sparse.linalg import spsolve
 
-import infer as infer_script
 from benchmark.psnr import psnr_inside
+from realfill.commands import complete
 from realfill.errors import UserError
 from realfill.exemplars.alignment import scaled_panel
 from realfill.exemplars.copying import copy_pieces
@@ -238,7 +238,7 @@ def completed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("exemplars")
     scene = write_scene(folder / "scene")
     flags = ("--scene", scene, "--output_dir", folder / "results", "--num_images", 3, "--seed", 5)
-    infer_script.main(list(map(str, flags)))
+    complete.main(list(map(str, flags)))
     return scene, folder / "results"
 
 
@@ -269,7 +269,7 @@ def test_missing_completions_are_made_to_the_same_bytes(
     before = {path.name: path.read_bytes() for path in results.glob("*.png")}
     (results / "1.png").unlink()
     flags = ["--scene", scene, "--output_dir", results, "--num_images", 3]
-    infer_script.main(list(map(str, flags)))
+    complete.main(list(map(str, flags)))
     after = {path.name: path.read_bytes() for path in results.glob("*.png")}
     assert after == before
     refuse("infer.py", *flags, "--seed", 6)
@@ -284,7 +284,7 @@ def test_a_damaged_record_of_cameras_is_made_anew(
     before = json.loads((results / "cameras.json").read_text())
     (results / "cameras.json").write_text(content)
     flags = ("--scene", scene, "--output_dir", results, "--num_images", 3)
-    infer_script.main(list(map(str, flags)))
+    complete.main(list(map(str, flags)))
     after = json.loads((results / "cameras.json").read_text())
     assert after["digest"] == before["digest"]
 
@@ -309,7 +309,7 @@ def test_a_model_may_start_from_exemplars(
         flags = ("--scene", scene, "--model_path", base_folder, "--output_dir", output)
         flags += ("--geometry", "off", "--num_images", 1, "--num_inference_steps", 2)
         flags += ("--mixed_precision", "no", "--strength", strength, "--seed", 1)
-        infer_script.main(list(map(str, flags)))
+        complete.main(list(map(str, flags)))
         record = json.loads((output / "realfill.json").read_text())
         assert record["settings"]["strength"] == strength
         assert record["provenance"] == {SAMPLED: 1.0}

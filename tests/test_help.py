@@ -12,15 +12,27 @@ IMPORTED = "import sys, runpy\ntry: runpy.run_path(sys.argv.pop(1), run_name='__
 IMPORTED += "finally: print(*sys.modules, file=sys.stderr)"
 
 
-@pytest.mark.parametrize("script", ["train_realfill.py", "infer.py", "refill.py", "make_scenes.py"])
-def test_help_imports_neither_torch_nor_diffusers(script: str) -> None:
-    command = [sys.executable, "-c", IMPORTED, script, "--help"]
+COMMANDS = ["train_realfill.py", "infer.py", "refill.py", "make_scenes.py"]
+COMMANDS += ["realfill/__main__.py train", "realfill/__main__.py complete"]
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_help_imports_neither_torch_nor_diffusers(words: str) -> None:
+    command = [sys.executable, "-c", IMPORTED, *words.split(), "--help"]
     asked = subprocess.run(
         command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True
     )
     assert "--" in asked.stdout
     assert "argparse" in asked.stderr.split()
     assert not {"torch", "diffusers", "transformers", "accelerate"} & set(asked.stderr.split())
+
+
+def test_the_command_names_itself_and_passes_on_the_exit_code() -> None:
+    for words, speaker in (([], "realfill"), (["rank"], "realfill rank")):
+        command = [sys.executable, "-m", "realfill", *words]
+        asked = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+        assert asked.returncode == 2
+        assert asked.stderr.startswith(f"{speaker}: "), asked.stderr
 
 
 def test_the_schedules_are_those_of_diffusers() -> None:

@@ -10,7 +10,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionInpaintPipeline
 from PIL import Image
 
-import infer as infer_script
+from realfill.commands.complete import main
 from realfill.images.blend import feather, grow, resize, shrink_mask
 from realfill.images.seams import blend
 from realfill.model.base import load_base
@@ -25,7 +25,7 @@ from tests.helpers import infer_flags
 
 def infer(model: Path, scene: Path, output: Path, *more: object) -> None:
     """Run infer.py in this process, which has its libraries loaded."""
-    infer_script.main(infer_flags(model, scene, output, *more))
+    main(infer_flags(model, scene, output, *more))
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -196,7 +196,7 @@ def test_the_seed_s_command_runs_unchanged_on_each_kind_of_model(
         if name == "seed":
             launch("infer.py", *command)
         else:
-            infer_script.main(list(map(str, command)))
+            main(list(map(str, command)))
         made[name] = pixels(results / "0.png")
     assert np.array_equal(made["checkpoint"], made["LoRA"])
     assert np.array_equal(made["merged"], made["seed"])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import infer
+from realfill.commands import complete
 from realfill.datasets import realbench
 from realfill.datasets.holes import BOX_MARGIN, HOLES
 from realfill.errors import UserError
@@ -183,7 +183,7 @@ def test_photos_become_a_benchmark(tmp_path: Path) -> None:
     assert not np.asarray(scene.target)[hole].any()
     np.testing.assert_array_equal(np.asarray(scene.target)[~hole], np.asarray(truth)[~hole])
     flags = {"scene": tmp_path / "out/house-p3", "validation_image": None, "validation_mask": None}
-    assert infer.read_photos(Namespace(**flags))[0].digest() == scene.digest()
+    assert complete.read_photos(Namespace(**flags))[0].digest() == scene.digest()
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_is_refused(

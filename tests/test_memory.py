@@ -9,7 +9,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-import train_realfill
+from realfill.commands import train
 from realfill.errors import UserError
 from realfill.scene import load_scene
 from realfill.training import job
@@ -82,7 +82,7 @@ def test_a_limit_that_nothing_meets(scene_folder: Path, base_folder: Path, tmp_p
     flags = train_flags(scene_folder, base_folder, tmp_path / "output")[1:]
     flags += ["--max_memory_gb", 0.01, "--offload_idle_models", "--gradient_checkpointing"]
     with pytest.raises(UserError, match=r"0\.01: training does not fit"):
-        train_realfill.main([str(flag) for flag in flags])
+        train.main([str(flag) for flag in flags])
     assert not list((tmp_path / "output").iterdir())
 
 
@@ -92,7 +92,7 @@ def test_what_is_no_lack_of_memory_is_not_taken_for_one(
     flags = train_flags(scene_folder, base_folder, tmp_path / "output")[1:]
     flags += ["--max_memory_gb", 100, "--lora_target_modules", "no_such_module"]
     with pytest.raises(SystemExit) as stopped:
-        train_realfill.main([str(flag) for flag in flags])
+        train.main([str(flag) for flag in flags])
     assert stopped.value.code == 2
     complaint = capfd.readouterr().err
     assert complaint.count("--lora_target_modules no_such_module") == 1, "the trial's own line"
@@ -127,7 +127,7 @@ def test_idle_models_off_the_device_change_no_result(
     for flags in ([], ["--offload_idle_models"]):
         argv = train_flags(scene_folder, base_folder, tmp_path / "output")[1:]
         argv += ["--text_encoder_learning_rate", "0", "--num_validation_images", 1, *flags]
-        arguments = train_realfill.parse_arguments([str(flag) for flag in argv])
+        arguments = train.parse_arguments([str(flag) for flag in argv])
         scene = load_scene(scene_folder)
         accelerator = Accelerator(cpu=True)
         pipeline, settings = job.load(accelerator, scene, 1, arguments)

@@ -14,7 +14,7 @@ import torch
 from kornia.feature import LoFTR
 from PIL import Image
 
-import infer
+from realfill.commands import complete
 from realfill.scene import load_scene, load_truth
 from scripts.bench_ranking import plant
 from tests.conftest import ROOT, RunScript, draw_photo, launch, launch_two
@@ -162,7 +162,7 @@ def test_inference_ranks_and_marks_the_best(
     best = (tmp_path / "results" / "best.png").read_bytes()
     assert best == (tmp_path / "results" / first).read_bytes()
     ranked = (tmp_path / "results/contact_sheet.png").read_bytes()
-    infer.main([*map(str, flags), "--mixed_precision", "no", "--overwrite"])
+    complete.main([*map(str, flags), "--mixed_precision", "no", "--overwrite"])
     assert (tmp_path / "results/contact_sheet.png").read_bytes() != ranked, "no frame any more"
     assert not (tmp_path / "results/best.png").exists(), "no old one passes for a new one"
     assert not (tmp_path / "results/loftr_ranking_scores.json").exists()

@@ -9,6 +9,7 @@ ROOMS = (
     "benchmark.report",
     "benchmark.suite",
     "benchmark",
+    "realfill.commands",
     "realfill.completing",
     "realfill.ranking",
     "realfill.exemplars",

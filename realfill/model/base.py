@@ -27,6 +27,11 @@ def resolve_base(name: str) -> str:
         return MOVED[name]
     if Path(name) == Path(EMBEDDED_BASE):
         name = str(Path(__file__).parents[2] / EMBEDDED_BASE)
+        if not Path(name).is_dir():
+            raise UserError(
+                f"{EMBEDDED_BASE}: the embedded base is in a clone of the repository, not in the "
+                "installed package; give the folder in a clone, or another base"
+            )
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "model_index.json").is_file():

@@ -4,4 +4,4 @@ import benchmark.report.files  # noqa: F401
 import realfill.completing.complete
 import realfill.matching.pairs
 import realfill.training.job  # noqa: F401
-import refill  # noqa: F401  (brings infer and train_realfill)
+import refill  # noqa: F401  (brings the commands)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import infer
 import refill
+from realfill.commands import complete
 from realfill.errors import UserError
 from realfill.model.load import load_adapted
 from realfill.record import LORA_FILE, RECORD_FILE, Record, TrainingRecord, claim, refuse_scene
@@ -29,7 +29,7 @@ def model(trained: tuple[Path, Path], tmp_path: Path) -> Path:
 
 
 def sample(model: Path, scene: Path, output: Path, *more: object) -> None:
-    infer.main(infer_flags(model, scene, output, "--geometry", "off", "--num_images", 2, *more))
+    complete.main(infer_flags(model, scene, output, "--geometry", "off", "--num_images", 2, *more))
 
 
 @pytest.mark.parametrize("place", ["", "ref", "target", "ref/below"])
