@@ -24,7 +24,7 @@ help:
 	@echo "make demo       complete two photos, then train, sample, rank and score"
 	@echo "make test       lint, and tests with the slowest twenty named"
 	@echo "make test-slow  the longer tests"
-	@echo "make lint       ruff"
+	@echo "make lint       ruff and pyright"
 	@echo "make clean      remove .venv and demo"
 
 demo: .venv/installed
@@ -49,6 +49,7 @@ test-slow: .venv/installed-for-tests
 lint: .venv/installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pyright
 
 clean:
 	rm -rf .venv demo

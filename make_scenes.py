@@ -36,7 +36,7 @@ def build_parser() -> ArgumentParser:
     """Return the parser of the flags."""
     parser = make_parser("Make scene folders.")
     parser.epilog = EXIT_CODES
-    kinds = parser.add_subparsers(dest="kind", required=True, parser_class=make_parser)
+    kinds = parser.add_subparsers(dest="kind", required=True)
 
     def add_kind(name: str, description: str, source: str, output: str) -> ArgumentParser:
         kind = kinds.add_parser(name, help=description, description=description, epilog=EXIT_CODES)

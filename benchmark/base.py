@@ -23,7 +23,8 @@ from realfill.errors import UserError
 METRICS = ("psnr", "ssim", "lpips", "dreamsim", "dino", "clip")
 """The metrics of a report where none are named, in the order of the paper's Table 1."""
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)

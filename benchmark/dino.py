@@ -45,7 +45,7 @@ class Dino(EmbeddingMetric):
             model = ViTModel.from_pretrained(name, add_pooling_layer=False)
             self.model = model.to(device()).eval()
             bicubic = transforms.InterpolationMode.BICUBIC
-            self.transform = transforms.Compose(
+            self.transform: Any = transforms.Compose(
                 [
                     transforms.Resize(256, interpolation=bicubic),
                     transforms.CenterCrop(224),

@@ -51,7 +51,7 @@ class Dreamsim(EmbeddingMetric):
                 mock.patch.object(torch.hub, "set_dir"),
             ):
                 model, self.transform = dreamsim(device=str(device()), cache_dir=str(cache))
-            self.model = model.base_model.model
+            self.model: Any = model.base_model.model
 
     def embed(self, images: Sequence[Image.Image]) -> "torch.Tensor":
         """Return the ensemble's features of each photo, without their mean, at length 1."""

@@ -4,6 +4,8 @@ python -m benchmark.lpips --gt_path gt.png --mask_path mask.png --results_dir re
 """
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,9 +74,10 @@ class Lpips(Metric):
                 photos = completions[start : start + batch]
                 images = self.to_tensor([photo.pixels(size) for photo in photos])
                 maps = self.layer_maps(zeroed, self.features(images * hole))
-                first = sum(layer.mean((1, 2, 3)) for layer in maps)
+                first = reduce(add, (layer.mean((1, 2, 3)) for layer in maps))
                 maps = self.layer_maps(whole, self.features(images))
-                second = sum(enlarge(layer, hole.shape) for layer in maps)[:, 0, hole].mean(1)
+                full = reduce(add, (enlarge(layer, hole.shape) for layer in maps))
+                second = full[:, 0, hole].mean(1)
                 numbers += torch.stack([first, second], 1).tolist()
         return numbers
 
@@ -103,7 +106,7 @@ class Lpips(Metric):
         return [weigh((image - expected) ** 2) for weigh, expected, image in layers]
 
 
-def enlarge(layer: "torch.Tensor", size: tuple[int, int]) -> "torch.Tensor":
+def enlarge(layer: "torch.Tensor", size: Sequence[int]) -> "torch.Tensor":
     """Return a distance map at the photo's size, as the package's `spatial=True` gives it."""
     import lpips
 

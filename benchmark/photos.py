@@ -74,6 +74,6 @@ def upright_size(path: Path) -> tuple[int, int] | None:
             if image.format == "PNG" and "exif" not in image.info:
                 return image.size
             turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-            return image.size[::-1] if turned else image.size
+            return (image.height, image.width) if turned else image.size
     except UserError:
         return None

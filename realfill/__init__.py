@@ -8,6 +8,7 @@ name is imported when it is first used: torch and diffusers take seconds.
 """
 
 from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
 PLACES = {
@@ -26,7 +27,7 @@ PLACES = {
 __all__ = list(PLACES)
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     """Import a name of the package when it is first used."""
     if name not in PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

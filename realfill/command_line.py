@@ -14,7 +14,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from dataclasses import fields
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from safetensors import SafetensorError
 
@@ -40,14 +40,22 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", module="huggingface_hub")
 
 
-def make_parser(description: str, **options: Any) -> ArgumentParser:
-    """Return a parser whose complaint is one line; `@FILE` stands for the flags in FILE.
+class Parser(ArgumentParser):
+    """A parser whose complaint is one line; `@FILE` stands for the flags in FILE."""
 
-    `options` are further ones of `ArgumentParser`, as a subcommand's parser has them.
-    """
-    parser = ArgumentParser(description=description, fromfile_prefix_chars="@", **options)
-    parser.error = lambda message: stop(f"{message} (--help lists the flags)")  # type: ignore
-    return parser
+    def __init__(self, **options: Any) -> None:
+        """Take the options of `ArgumentParser`."""
+        options.setdefault("fromfile_prefix_chars", "@")
+        super().__init__(**options)
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line, and exit with code 2."""
+        stop(f"{message} (--help lists the flags)")
+
+
+def make_parser(description: str) -> ArgumentParser:
+    """Return a parser of a script's flags."""
+    return Parser(description=description)
 
 
 def collect(kind: type[T], arguments: Namespace) -> T:
@@ -124,7 +132,7 @@ def printable(text: str) -> str:
     )
 
 
-def stop(message: str) -> None:
+def stop(message: str) -> NoReturn:
     """Print `message` on one line, once for all processes of the launch, and exit with code 2."""
     if is_main_process():
         line = printable(" ".join(message.split()))
@@ -145,7 +153,8 @@ def run(main: Callable[[], None]) -> None:
     except (OSError, SafetensorError) as error:
         if is_disk_full(error):
             stop("the disk is full: free some space and start again; nothing was left half-written")
-        place = f"{error.filename}: " if getattr(error, "filename", None) else ""
+        filename = getattr(error, "filename", None)
+        place = f"{filename}: " if filename else ""
         reason = getattr(error, "strerror", None) or error
         stop(f"{place}{reason}; mend that and start again; nothing was left half-written")
     except MemoryError:
@@ -157,7 +166,7 @@ def run(main: Callable[[], None]) -> None:
 class UnbreakableStream(io.FileIO):
     """A stream that goes on into the void when whoever read it has gone, as `| head -1` does."""
 
-    def write(self, data: bytes) -> int:  # type: ignore[override]
+    def write(self, data: Any, /) -> int:
         """Write `data`, or forget it."""
         try:
             return super().write(data) or 0

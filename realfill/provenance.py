@@ -75,15 +75,12 @@ def trace(
     Of the `hole`, geometry is sure outside the `rest`, both bool `(H, W)`. The rest is
     `filled_by` one origin, or by those that `which`, int `(H, W)`, counts from 0.
     """
-    names = [filled_by] if isinstance(filled_by, str) else filled_by
-    names = [KNOWN, GEOMETRY, *dict.fromkeys(name for name in names if name != GEOMETRY)]
+    origins = [filled_by] if isinstance(filled_by, str) else filled_by
+    names = [KNOWN, GEOMETRY, *dict.fromkeys(name for name in origins if name != GEOMETRY)]
     labels = np.zeros(hole.shape, np.uint8)
     labels[hole] = names.index(GEOMETRY)
-    if isinstance(filled_by, str):
-        labels[rest & hole] = names.index(filled_by)
-    else:
-        numbers = np.array([names.index(name) for name in filled_by], np.uint8)
-        labels[rest & hole] = numbers[which[rest & hole]]
+    numbers = np.array([names.index(name) for name in origins], np.uint8)
+    labels[rest & hole] = numbers[0 if which is None else which[rest & hole]]
     return Provenance(names, labels)
 
 

@@ -52,10 +52,12 @@ class Record:
             raise UserError(
                 f"{path}: damaged ({error}); delete it or make the folder anew"
             ) from None
-        known = {each.name: content[each.name] for each in fields(cls) if each.name in content}
+        names = [each.name for each in fields(cls) if each.name in content]
+        known: dict[str, Any] = {name: content[name] for name in names}
         if known.get("files") is not None:
             known["files"] = [name for name in known["files"] if is_plain_name(name)]
-        return cls(**known | {"script": made_by(content)})
+        known["script"] = made_by(content)
+        return cls(**known)
 
     def write(self, folder: Path) -> None:
         """Write the record into `folder`."""

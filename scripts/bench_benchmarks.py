@@ -66,7 +66,9 @@ def run(script: Path, work: Path, name: str, *flags: object) -> tuple[float, flo
 
 def main() -> None:
     """Time a first run, a second, and the other suite."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("--scenes", type=int, default=33, help="(default: %(default)s)")
     add("--metrics", nargs="+", choices=list(OTHER_NAMES), default=["psnr", "ssim"])

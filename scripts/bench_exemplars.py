@@ -20,10 +20,10 @@ from realfill.matching.pairs import choose_matcher
 from realfill.ranking.rank import rank_completions
 from realfill.ranking_file import RANKING_FILE, read_ranking
 from realfill.sampling.folder import find_completions, read_completions
-from realfill.scene import Scene, load_scene, load_truth
+from realfill.scene import Scene, load_scene
 from realfill.storage import write_json
 from scripts.bench_scenes import make_parser
-from scripts.scores import describe, print_table, score_images
+from scripts.scores import describe, print_table, read_truth, score_images
 
 SEEDS = (0, 100, 200)
 WAYS = {
@@ -42,7 +42,7 @@ ONE_SEED = ("geometry only", "geometry, embedded base")
 def gradient_energy(image: np.ndarray, hole: np.ndarray) -> float:
     """Return the mean squared gradient of uint8 `(H, W, 3)` inside the bool `(H, W)` hole."""
     grey = image.astype(float).mean(-1)
-    return float(sum(np.square(part) for part in np.gradient(grey))[hole].mean())
+    return float(np.square(np.gradient(grey)).sum(0)[hole].mean())
 
 
 def count_correspondences(
@@ -58,7 +58,7 @@ def count_correspondences(
 
 def read_run(folder: Path, scene_folder: Path) -> dict[str, float]:
     """Return the figures of one folder of completions."""
-    scene, truth = load_scene(scene_folder), load_truth(scene_folder)
+    scene, truth = load_scene(scene_folder), read_truth(scene_folder)
     hole = np.asarray(scene.mask) > 127
     images = read_completions(find_completions(folder))
     pixels = {name: np.asarray(image) for name, image in images.items()}
@@ -79,7 +79,9 @@ def read_run(folder: Path, scene_folder: Path) -> dict[str, float]:
         by_rank = np.array([scores[name] for name in order if name in distinct])
         if len(by_rank) > 2:
             for which, name in enumerate(("rho psnr", "rho ssim")):
-                figures[name] = -float(spearmanr(range(len(by_rank)), by_rank[:, which])[0])
+                figures[name] = -float(
+                    np.asarray(spearmanr(range(len(by_rank)), by_rank[:, which]))[0]
+                )
     return figures
 
 
@@ -105,7 +107,7 @@ def bench_scene(folder: Path, work: Path, count: int, seeds: list[int]) -> dict:
 
 def main() -> None:
     """Bench the scenes one after another and print a Markdown table a figure."""
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--num_images", type=int, default=4, help="(default: %(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     arguments = parser.parse_args()

@@ -70,7 +70,7 @@ def row(scores: dict[str, list[list[float]]], which: int, digits: int) -> list[s
 
 def main() -> None:
     """Bench the scenes one after another and print a Markdown table for either metric."""
-    arguments = make_parser(__doc__.splitlines()[0]).parse_args()
+    arguments = make_parser(__doc__).parse_args()
     results = {}
     for scene in arguments.scenes:
         results[scene.name] = bench_scene(scene, arguments.work_dir)

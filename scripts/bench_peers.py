@@ -33,7 +33,9 @@ SAMPLING_BEGINS = r"sampling:|\b0/200\b"
 
 def parse_arguments() -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("--other_suite", type=Path, required=True, help="folder of the other implementation")
     add("--base", type=Path, required=True, help="base for this project, and for the other")
@@ -56,6 +58,7 @@ def run(*command: object, moments: dict[str, str]) -> dict[str, float]:
     seen: dict[str, float] = {}
     started = time.monotonic()
     process = subprocess.Popen([*LAUNCH, *map(str, command)], stderr=subprocess.PIPE)
+    assert process.stderr is not None  # it is a pipe
     while said := os.read(process.stderr.fileno(), 2**16):
         sys.stderr.buffer.write(said)
         for name, expression in moments.items():

@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 import time
-from argparse import ArgumentParser
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,9 +23,9 @@ from PIL import Image
 
 from benchmark.baselines import fill_without_learning
 from benchmark.psnr import psnr_inside
-from realfill.scene import load_scene, load_truth
+from realfill.scene import load_scene
 from realfill.storage import appears_whole
-from scripts.scores import print_table
+from scripts.scores import print_table, read_truth
 
 SURE, RIGHT = 102, 0.1
 
@@ -45,7 +45,7 @@ def bench_scene(folder: Path, output: Path) -> tuple[list, np.ndarray, np.ndarra
         (output / name).unlink(missing_ok=True)
     seconds, memory = run_only(folder, output)
     scene = load_scene(folder)
-    truth, hole = np.asarray(load_truth(folder)), np.asarray(scene.mask) > 127
+    truth, hole = np.asarray(read_truth(folder)), np.asarray(scene.mask) > 127
     message = json.loads((output / "cameras.json").read_text("utf-8"))["message"]
     mean = fill_without_learning(np.asarray(scene.target), hole)["mean colour"]
     filled, confidence = mean, np.zeros(hole.sum(), np.uint8)
@@ -82,7 +82,7 @@ def draw_reliability(path: Path, confidence: np.ndarray, errors: np.ndarray) -> 
 
 def main() -> None:
     """Bench the scenes one after another and print a Markdown table."""
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=Path, nargs="+", required=True)
     parser.add_argument("--work_dir", type=Path, default=Path("work/bench-prefill"))
     arguments = parser.parse_args()

@@ -25,8 +25,8 @@ from realfill.matching.pairs import at_working_size
 from realfill.matching.sift import Sift
 from realfill.ranking.rank import Ranking, rank_completions
 from realfill.sampling.folder import find_completions, read_completions
-from realfill.scene import Scene, load_scene, load_truth
-from scripts.scores import print_table
+from realfill.scene import Scene, load_scene
+from scripts.scores import print_table, read_truth
 
 SHIFTS, BLURS = (12, 24, 48), (4, 8)
 TIMED_SIZE, TIMED_COMPLETIONS, TIMED_REFERENCES = (768, 576), 16, 5
@@ -77,12 +77,12 @@ def score(
 def tau(ranking: Ranking, psnr: dict[str, float]) -> float:
     """Return Kendall's τ of a ranking against PSNR: 1 is the same order, 0 chance."""
     values = [psnr[completion.name] for completion in ranking.completions]
-    return float(kendalltau(range(len(values), 0, -1), values).statistic)
+    return float(np.asarray(kendalltau(range(len(values), 0, -1), values))[0])
 
 
 def bench_planted(folders: list[Path]) -> None:
     """Rank planted completions by each count and print the numbers and Kendall's τ."""
-    truths = [load_truth(folder) for folder in folders]
+    truths = [read_truth(folder) for folder in folders]
     numbers, taus = [], []
     for index, folder in enumerate(folders):
         scene = load_scene(folder)
@@ -110,7 +110,7 @@ def bench_completions(folders: list[Path], work: Path) -> None:
     """Rank real completions and print the best one's PSNR beside the mean of all."""
     rows = []
     for folder in folders:
-        scene, truth = load_scene(folder), load_truth(folder)
+        scene, truth = load_scene(folder), read_truth(folder)
         for kind in ("fine-tuned", "base-only"):
             completions = read_completions(find_completions(work / scene.name / kind))
             psnr = score(scene, completions, truth)
@@ -124,7 +124,7 @@ def bench_completions(folders: list[Path], work: Path) -> None:
 
 def bench_time(folder: Path) -> None:
     """Time loftr_ranking.py twice, and matching with the features computed again for each pair."""
-    scene, truth = load_scene(folder), load_truth(folder).resize(TIMED_SIZE)
+    scene, truth = load_scene(folder), read_truth(folder).resize(TIMED_SIZE)
     photos = [*scene.references.values(), truth]
     references = [
         photo.resize(TIMED_SIZE).rotate(turn)
@@ -163,7 +163,9 @@ def bench_time(folder: Path) -> None:
 
 def main() -> None:
     """Measure and print Markdown tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("--scenes", type=Path, nargs="+", required=True, help="scene folders with a truth")
     add("--completions", type=Path, help="what scripts.bench_scenes left")

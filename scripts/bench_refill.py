@@ -10,22 +10,24 @@ import numpy as np
 
 from realfill.ranking_file import RANKING_FILE, read_ranking
 from realfill.sampling.folder import find_completions, read_completions
-from realfill.scene import load_scene, load_truth
+from realfill.scene import load_scene
 from scripts.bench_ranking import score
 from scripts.bench_scenes import run_script
-from scripts.scores import describe, print_table
+from scripts.scores import describe, print_table, read_truth
 
 
 def measure(scene_folder: Path, completions: Path) -> tuple[float, float]:
     """Return the mean PSNR in dB inside the hole of all completions, and that of the first."""
-    scene, truth = load_scene(scene_folder), load_truth(scene_folder)
+    scene, truth = load_scene(scene_folder), read_truth(scene_folder)
     psnr = score(scene, read_completions(find_completions(completions)), truth)
     return float(np.mean(list(psnr.values()))), psnr[read_ranking(completions / RANKING_FILE)[0]]
 
 
 def main() -> None:
     """Run refill.py on each scene with each seed and print a Markdown table: mean ± deviation."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("--scenes", type=Path, nargs="+", required=True, help="scene folders with a truth")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="(default: 0 1 2)")

@@ -60,9 +60,11 @@ def bench_scene(scene_folder: Path, work: Path, train_flags: list[str]) -> dict:
     return {"scores": scores, "seconds": seconds}
 
 
-def make_parser(description: str) -> argparse.ArgumentParser:
+def make_parser(description: str | None) -> argparse.ArgumentParser:
     """Return the parser of a benchmark over trained scenes."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("--scenes", type=Path, nargs="+", required=True, help="scene folders with a truth")
     add("--work_dir", type=Path, default=Path("work/bench-scenes"), help="(default: %(default)s)")
@@ -71,7 +73,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 
 def main() -> None:
     """Bench the scenes one after another and print a Markdown table."""
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--train_flags", nargs="*", default=[], help="NAME=VALUE, over the demo's")
     arguments = parser.parse_args()
     results = {}

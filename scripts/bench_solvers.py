@@ -27,7 +27,7 @@ def complete(scene: Path, work: Path, solver: str, steps: int) -> Path:
 
 def main() -> None:
     """Print a Markdown table for PSNR and for SSIM."""
-    arguments = make_parser(__doc__.splitlines()[0]).parse_args()
+    arguments = make_parser(__doc__).parse_args()
     scores = np.empty((len(arguments.scenes), len(SOLVERS), 1, 2))
     for i, scene in enumerate(arguments.scenes):
         for j, solver in enumerate(SOLVERS):

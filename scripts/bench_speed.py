@@ -64,7 +64,9 @@ RECIPES = (
 
 def parse_arguments() -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("--base", type=Path, help="base folder (default: SD-2's architecture, random weights)")
     add("--scene", type=Path, default=Path("data/yard"), help="(default: %(default)s)")
@@ -168,7 +170,7 @@ def measure_training(
     def time_of(function: Callable[[], object]) -> float:
         return clock(function, arguments.repeats)
 
-    parts = dict.fromkeys(PARTS, 0.0)
+    parts: dict[str, float] = dict.fromkeys(PARTS, 0.0)
     if recipe.plain:
         parts["photos"] = time_of(read_photos)
     drawing = (photos, arguments.batch_size, settings.resolution, generator)

@@ -8,13 +8,18 @@ from PIL import Image
 
 from benchmark.psnr import psnr_inside
 from benchmark.ssim import ssim_against
-from realfill.images.read import read_mask
-from realfill.scene import find_image, load_truth
+from realfill.images.read import read_mask, read_photo
+from realfill.scene import find_image
+
+
+def read_truth(scene: Path) -> Image.Image:
+    """Read the truth of the scene in a folder. Raises `UserError` if there is none."""
+    return read_photo(find_image(scene / "target", "gt"))
 
 
 def score_images(images: Iterable[np.ndarray], scene: Path) -> list[list[float]]:
     """Return the PSNR in dB and SSIM inside the hole of each uint8 `(H, W, 3)` image of `scene`."""
-    truth = np.asarray(load_truth(scene))
+    truth = np.asarray(read_truth(scene))
     hole = np.asarray(read_mask(find_image(scene / "target", "mask"))) > 127
     ssim = ssim_against(truth, hole)
     return [[psnr_inside(image, truth, hole), ssim(image)] for image in images]

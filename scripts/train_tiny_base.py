@@ -47,7 +47,7 @@ LARGEST_SHARD = "14MB"
 
 def parse_arguments() -> argparse.Namespace:
     """Parse the command line."""
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser("Train the embedded base.")
     add = parser.add_argument
     add("--photos", type=Path, required=True, help="folder of photos (.jpg, .png) to train on")
     add("--work_dir", type=Path, default=Path("work/tiny-inpainting"), help="logs and checkpoints")

@@ -79,7 +79,7 @@ def make_strips(report: Report, results: Sequence[Scored]) -> list[dict[str, Any
                 {"caption": "truth", "value": "", "files": (truth,)},
             ]
         numbers = result.scores.get(score["name"], {})
-        order = sorted(numbers, key=numbers.get, reverse=score["higher_is_better"])
+        order = sorted(numbers, key=numbers.__getitem__, reverse=score["higher_is_better"])
         for word, image in zip(("best", "worst"), (order[:1], order[-1:]), strict=True):
             strip["pictures"] += [
                 {

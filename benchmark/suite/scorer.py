@@ -78,7 +78,7 @@ class Scorer:
         result.images = [photo.path.name for photo in photos]
         for name, metric in self.metrics.items():
             if photos and isinstance(metric, SetMetric):
-                found = self.numbers(name, [truth, *photos], hashes, None, result)
+                found = self.numbers(name, [truth, *photos], hashes, truth, result)
                 if truth.path in found:
                     result.features[name] = list(found.values())
             elif photos:
@@ -95,14 +95,15 @@ class Scorer:
         name: str,
         photos: Sequence[Photo],
         hashes: dict[Path, str],
-        truth: Truth | None,
+        truth: Truth,
         result: Scored,
     ) -> dict[Path, list[float]]:
         """Return the numbers of a metric for those `photos` that have them, in their order.
 
-        `truth` is None for features, which depend on nothing but the photo.
+        A set metric's are features, which depend on nothing but the photo.
         """
-        context = [hashes[truth.path], hashes[truth.mask_path]] if truth else []
+        alone = isinstance(self.metrics[name], SetMetric)
+        context = [] if alone else [hashes[truth.path], hashes[truth.mask_path]]
         identity = self.identities[name]
         keys = {photo.path: make_key(*identity, hashes[photo.path], *context) for photo in photos}
         known = {} if name in self.forced else self.cache.read(keys.values())
@@ -124,7 +125,7 @@ class Scorer:
             result.left_out.append(f"{name}: {reason}")
         return {path: json.loads(known[key]) for path, key in keys.items() if key in known}
 
-    def measure(self, name: str, truth: Truth | None, photos: Sequence[Photo]) -> list[list[float]]:
+    def measure(self, name: str, truth: Truth, photos: Sequence[Photo]) -> list[list[float]]:
         """Measure `photos`, loading the metric before its first. Raises `Unavailable`."""
         if name in self.unavailable:
             raise Unavailable(self.unavailable[name])
@@ -154,7 +155,7 @@ def hash_files(
     ]
     if faults.keys() & {truth.path, truth.mask_path}:
         return {}, []
-    hashes = {path: each for path, each in found.items() if path not in faults}
+    hashes = {path: each for path, each in found.items() if isinstance(each, str)}
     return hashes, [photo for photo in photos if photo.path in hashes]
 
 
@@ -199,14 +200,14 @@ def check_sizes(paths: list[Path], truth: Truth, result: Scored, native: bool) -
     expected = upright_size(truth.path)
     mask = upright_size(truth.mask_path)
     sizes = {path: upright_size(path) for path in paths}
-    other = [path for path, size in sizes.items() if size and size != expected]
+    other = [size for size in sizes.values() if size and size != expected]
     if expected and mask and mask != expected:
         line = f"the mask: {as_text(mask)}, the truth {as_text(expected)}"
         if native:
             raise UserError(f"{truth.mask_path}: {line}")
         result.notes.append(f"{line}; both were resized")
     if expected and other:
-        found = ", ".join(sorted({as_text(sizes[path]) for path in other}))
+        found = ", ".join(sorted({as_text(size) for size in other}))
         line = f"{len(other)} of {len(paths)} completions: {found}, the truth {as_text(expected)}"
         if native:
             result.left_out.append(f"{line}; they cannot be scored at their own size")

@@ -9,6 +9,7 @@ from diffusers import StableDiffusionInpaintPipeline
 from realfill.completing.fillers import from_exemplars
 from realfill.completing.job import Completion, Filler, ModelFlags, Rest
 from realfill.devices import DTYPES, choose_precision
+from realfill.errors import UserError
 from realfill.model.base import native_resolution
 from realfill.model.integrity import fingerprint
 from realfill.model.load import load_adapted
@@ -57,7 +58,12 @@ def model_filler(flags: ModelFlags, seed: int, state: PartialState) -> Filler:
 def load_model(
     flags: ModelFlags, state: PartialState
 ) -> tuple[StableDiffusionInpaintPipeline, TrainingRecord, str]:
-    """Load the model onto the device; return it with its record and the precision."""
+    """Load the model onto the device; return it with its record and the precision.
+
+    Raises `UserError`.
+    """
+    if flags.model_path is None:
+        raise UserError("--fill model needs a --model_path")
     precision = choose_precision(state.device, flags.mixed_precision)
     state.print(
         f"device {state.device.type}, {state.num_processes} process(es), precision {precision}"

@@ -9,6 +9,7 @@ from accelerate import PartialState
 from PIL import Image
 
 from realfill.completing.job import Filler, Job, Rest
+from realfill.errors import UserError
 from realfill.images.blend import shrink_mask
 from realfill.matching.evidence import consensus
 from realfill.matching.pairs import choose_matcher
@@ -43,7 +44,7 @@ def present(
     """
     folder = job.output_dir
     paths = [folder / file_name(index) for index in range(job.num_images)]
-    best = rank_by_matches(job, paths) if job.matcher else None
+    best = rank_by_matches(job, job.matcher, paths) if job.matcher else None
     if not state.is_main_process:
         return
     completions = read_completions(paths, LONG_SIDE)
@@ -70,13 +71,18 @@ def present(
     print(f"wrote {len(completions)} completions; look at {folder / 'contact_sheet.png'}")
 
 
-def rank_by_matches(job: Job, paths: list[Path]) -> str:
-    """Rank the completions by their correspondences and return the best one's file name."""
+def rank_by_matches(job: Job, matcher: str, paths: list[Path]) -> str:
+    """Rank the completions by their correspondences and return the best one's file name.
+
+    Raises `UserError` if nothing says where the references are.
+    """
+    if job.scene_folder is None:
+        raise UserError("ranking by a matcher needs the folder of the scene")
     ranked = rank_folder(
         paths,
         job.scene.references,
         job.scene.mask,
-        choose_matcher(job.matcher),
+        choose_matcher(matcher),
         reference_folder=job.scene_folder / "ref",
     )
     return ranked[0].name
@@ -111,6 +117,7 @@ def show_provenance(
     """Write provenance.png, of the best completion if they differ; return its shares."""
     path = job.output_dir / PROVENANCE_FILE
     if filler.origin is None:
+        assert best is not None  # completions that differ are always ranked
         shares = record.completions[Path(best).stem]["provenance"]
         with appears_whole(path) as temporary:
             shutil.copyfile(job.output_dir / PROVENANCE_FOLDER / best, temporary)

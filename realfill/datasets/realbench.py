@@ -47,10 +47,10 @@ def realbench_scenes(path: Path) -> Iterator[dict[str, Recipe]]:
         scenes = defaultdict(list)
         for member in archive.infolist():
             if found := MEMBER.fullmatch(member.filename):
-                scenes[found[1]].append(member)
+                scenes[found[1]].append((found[2], member))
         if not scenes:
             raise UserError(f"{path}: no RealBench/0/target in it; give RealBench's archive")
-        sizes = [member.file_size for members in scenes.values() for member in members]
+        sizes = [member.file_size for members in scenes.values() for _, member in members]
         unpacked = sum(size for size in sizes if size <= MOST_BYTES_A_FILE)
         if unpacked > MOST_BYTES or len(sizes) > MOST_FILES:
             raise UserError(
@@ -64,7 +64,7 @@ def realbench_scenes(path: Path) -> Iterator[dict[str, Recipe]]:
 
 
 def unpack_scene(
-    archive: zipfile.ZipFile, number: str, members: list[zipfile.ZipInfo], folder: Path
+    archive: zipfile.ZipFile, number: str, members: list[tuple[str, zipfile.ZipInfo]], folder: Path
 ) -> None:
     """Unpack one scene into `folder`, byte for byte, and check that it can be used.
 
@@ -72,8 +72,7 @@ def unpack_scene(
     """
     for name in ("ref", "target"):
         (folder / name).mkdir()
-    for member in members:
-        path = MEMBER.fullmatch(member.filename)[2]
+    for path, member in members:
         refuse_hostile(archive, member)
         if is_wanted(path):
             unpack_file(archive, member, folder / path)

@@ -76,7 +76,7 @@ def sample(photo: np.ndarray, places: np.ndarray) -> np.ndarray:
     sampled = cv2.remap(
         photo,
         grid.reshape(rows, width, 2),
-        None,
+        np.empty(0, np.float32),  # the grid has both coordinates
         cv2.INTER_CUBIC,
         borderMode=cv2.BORDER_REFLECT,
     )

@@ -7,7 +7,7 @@ FEATHER_SIDE = 512
 """The short side in pixels at which the mask is grown by one pixel and blurred by one."""
 
 
-def working_size(size: tuple[int, int], short_side: int, multiple: int) -> tuple[int, int]:
+def working_size(size: tuple[int, int], short_side: float, multiple: int) -> tuple[int, int]:
     """Return the width and height nearest to `size`'s shape with the given short side.
 
     Both are multiples of `multiple`, so the shape is kept within half a multiple.

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +37,7 @@ def has_image_suffix(path: Path) -> bool:
 def register_heic() -> None:
     """Let Pillow read HEIC, if its plug-in for that is installed."""
     if importlib.util.find_spec("pillow_heif"):
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()
+        import_module("pillow_heif").register_heif_opener()
 
 
 def is_image(path: Path) -> bool:
@@ -59,7 +58,7 @@ def read_photo(path: Path) -> Image.Image:
 
 def read_mask(path: Path) -> Image.Image:
     """Read a mask of any mode, upright, as L with 0 and 255 only; transparent means known."""
-    return open_upright(path, "L", "black").point(lambda value: 255 if value > 127 else 0)
+    return open_upright(path, "L", "black").point([0] * 128 + [255] * 128)
 
 
 def flatten(image: Image.Image, background: str) -> Image.Image:

@@ -40,6 +40,8 @@ class Matcher(Protocol):
 
     def extract(self, image: Image.Image) -> Any:
         """Compute once for an RGB image what all its pairs share."""
+        ...
 
     def match(self, photo: Any, references: list[Any]) -> list[Matches]:
         """Match one photo with several references, all given as `extract` returned them."""
+        ...

@@ -71,8 +71,9 @@ def counting(
     """
     if count == "whole":
         return np.ones(len(matches.points), bool)
+    assert hole is not None, "only the whole image can be counted without a mask"
     counted = inside(matches.points, hole)
-    if count == "geometric" and geometry.matrix is not None:
+    if count == "geometric" and geometry is not None and geometry.matrix is not None:
         distance = sampson_distance(geometry.matrix, matches.points, matches.reference_points)
         counted &= distance <= NEAR
     return counted

@@ -62,10 +62,12 @@ class Loftr:
         sides = {"0": [photo] * len(references), "1": references}
         found = self.model({kind + side: stack([p[kind] for p in sides[side]]) for side in sides})
         # LoFTR counts from the corner of the first pixel, not from its centre.
-        points = [found[name].float().cpu().numpy() - 0.5 for name in ("keypoints0", "keypoints1")]
+        points, theirs = (
+            found[name].float().cpu().numpy() - 0.5 for name in ("keypoints0", "keypoints1")
+        )
         confidence = found["confidence"].float().cpu().numpy()
         indices = found["batch_indexes"].cpu().numpy()
-        matches = Matches(*points, confidence)
+        matches = Matches(points, theirs, confidence)
         return [matches.chosen(indices == index) for index in range(len(references))]
 
 

@@ -69,8 +69,8 @@ def match_pairs(
         for photo, mine in photo_digests.items()
         for reference, its in reference_digests.items()
     }
-    matches = {pair: read_matches(path) for pair, path in paths.items()}
-    lacking = [pair for pair, found in matches.items() if found is None]
+    matches = read_all(paths)
+    lacking = [pair for pair in paths if pair not in matches]
     if is_main_process():
         cached = len(paths) - len(lacking)
         print(f"matching {len(paths)} pairs with {matcher.name}, {cached} from the cache")
@@ -96,7 +96,17 @@ def match_pairs(
             for reference, its in zip(waiting[photo], found, strict=True):
                 write_matches(paths[photo, reference], its)
     state.wait_for_everyone()
-    return matches | {pair: read_matches(paths[pair]) for pair in lacking}
+    matches = read_all(paths)
+    for pair in lacking:
+        if pair not in matches:
+            raise UserError(f"{paths[pair]}: cannot be read back after it was written; start again")
+    return matches
+
+
+def read_all(paths: dict[tuple[str, str], Path]) -> dict[tuple[str, str], Matches]:
+    """Return the matches of the pairs that have been matched before."""
+    found = {pair: read_matches(path) for pair, path in paths.items()}
+    return {pair: matches for pair, matches in found.items() if matches is not None}
 
 
 def digest(image: Image.Image) -> str:

@@ -31,7 +31,7 @@ class Sift:
 
     def __init__(self, least_contrast: float = LEAST_CONTRAST) -> None:
         """Make OpenCV's detector."""
-        self.detector = cv2.SIFT_create(MOST_FEATURES, contrastThreshold=least_contrast)
+        self.detector = cv2.SIFT.create(MOST_FEATURES, contrastThreshold=least_contrast)
         self.settings = {"matcher": "sift", "features": MOST_FEATURES, "opencv": cv2.__version__}
         if least_contrast != LEAST_CONTRAST:
             self.settings["contrast"] = least_contrast

@@ -6,7 +6,7 @@ import torch
 from diffusers import StableDiffusionInpaintPipeline
 from diffusers.training_utils import cast_training_params
 from peft import LoraConfig
-from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.tuners.lora import LoraLayer
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 
@@ -39,7 +39,7 @@ def add_lora(pipeline: StableDiffusionInpaintPipeline, settings: TrainingSetting
         except ValueError as error:
             raise UserError(f"--lora_target_modules {' '.join(targets)}: {error}") from None
         for layer in model.modules():
-            if isinstance(layer, BaseTunerLayer):
+            if isinstance(layer, LoraLayer):
                 # Under autocast, peft's cast of every input to fp32 would be undone at once.
                 layer.cast_input_dtype_enabled = False
     cast_training_params([pipeline.unet, pipeline.text_encoder], dtype=torch.float32)

@@ -11,7 +11,7 @@ from huggingface_hub import HfApi
 
 from realfill.errors import UserError
 from realfill.model.base import first_line, load_base
-from realfill.model.load import load_lora
+from realfill.model.load import load_lora, recorded_base
 from realfill.model.lora import save_lora, trainable
 from realfill.record import LORA_FILE, RECORD_FILE, TrainingRecord
 from realfill.storage import UMASK, file_hash, replaced_together
@@ -44,8 +44,7 @@ def require_finite_weights(pipeline: StableDiffusionInpaintPipeline, step: int) 
 
 def save_merged(folder: Path, record: TrainingRecord) -> None:
     """Merge the LoRA file of `folder` into its base and write the whole pipeline there too."""
-    base = record.base_folder or record.base
-    pipeline = load_base(base, torch.float32, record.revision)
+    pipeline = load_base(recorded_base(folder, record), torch.float32, record.revision)
     load_lora(pipeline, folder)
     with replaced_together(folder) as temporary:
         pipeline.save_pretrained(temporary)
@@ -69,7 +68,7 @@ def check_hub(token: str | None) -> HfApi:
 
 def push_to_hub(api: HfApi, folder: Path, repository: str, record: TrainingRecord) -> None:
     """Upload the LoRA file, its record without local paths, and a short model card; private."""
-    base, local = record.base, record.base_folder
+    base, local = record.base or "an unknown base", record.base_folder
     if local:
         base = Path(base).name  # where the base lies is nobody's business
     public = replace(TrainingRecord.read(folder), base=base, base_folder=None)

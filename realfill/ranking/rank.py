@@ -62,13 +62,14 @@ def rank_completions(
     hole = None if mask is None else np.asarray(at_working_size(mask)) > 127
     photos = dict(completions)
     if count == "geometric":
+        assert mask is not None, "geometry tells the known region by the mask"
         photos[TARGET] = blank_hole(next(iter(completions.values())), mask)
     matches = {
         pair: found.chosen(found.confidence > threshold)
         for pair, found in match_pairs(matcher, photos, references, cache).items()
     }
     geometries = {}
-    if count == "geometric":
+    if hole is not None and count == "geometric":
         geometries = {name: known_geometry(matches[TARGET, name], hole) for name in references}
 
     def counted(completion: str, reference: str) -> Matches:

@@ -15,7 +15,7 @@ from diffusers import (
     SchedulerMixin,
     StableDiffusionInpaintPipeline,
 )
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKLOutput
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm

@@ -142,7 +142,7 @@ def shorten(caption: str, width: int, size: int = 14) -> str:
     return caption
 
 
-def font(size: int) -> ImageFont.ImageFont:
+def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     """Return Pillow's own font at `size` pixels."""
     return ImageFont.load_default(size)
 
@@ -150,5 +150,5 @@ def font(size: int) -> ImageFont.ImageFont:
 def trim(sheet: Image.Image) -> Image.Image:
     """Cut off the empty margin at the right and below."""
     empty = Image.new("RGB", sheet.size, BACKGROUND)
-    box = ImageChops.difference(sheet, empty).getbbox()
-    return sheet.crop((0, 0, box[2] + GAP, box[3] + GAP))
+    _, _, right, bottom = ImageChops.difference(sheet, empty).getbbox() or (0, 0, *sheet.size)
+    return sheet.crop((0, 0, right + GAP, bottom + GAP))

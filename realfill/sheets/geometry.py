@@ -100,7 +100,7 @@ def draw_maps(scene: Scene, findings: Findings) -> list[tuple[str, Image.Image]]
         known = cut(confident_mask(prefill, scene.mask), stage) > 127
         said = "confidence (yellow is sure); outlined: known"
         panels.append((said, outline(draw_map(sure), known, PANEL)))
-    if not cameras.have_parallax:
+    if depths is None or not cameras.have_parallax:
         return [*panels, ("cameras from above", draw_note(why_no_depth(cameras), around.size))]
     return [*panels, *draw_depths(cameras, depths, around.size)]
 

@@ -27,7 +27,8 @@ def draw_map(values: np.ndarray) -> Image.Image:
 def outline(picture: Image.Image, region: np.ndarray, long_side: int) -> Image.Image:
     """Bring a picture to `long_side` pixels, and draw the edge of the bool `(H, W)` region."""
     scale = long_side / max(picture.size)
-    size = tuple(max(1, round(side * scale)) for side in picture.size)
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    size = (width, height)
     large = np.array(picture.resize(size, Image.Resampling.BICUBIC))
     inside = cv2.resize(region.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     edge = cv2.dilate(inside, np.ones((3, 3), np.uint8), iterations=2) > inside

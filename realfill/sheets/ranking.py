@@ -39,8 +39,8 @@ def make_ranking_sheet(
     draw.text((GAP + 260, 18), explanation, FAINT, font(18))
     reference = max(counted, key=lambda name: len(counted[name].points))
     ends = np.hstack([counted[reference].points, counted[reference].reference_points])
-    photos = (completions[order[0][0]], references[reference])
-    pair = draw_pair(*map(at_working_size, photos), {MARK: ends})
+    best = at_working_size(completions[order[0][0]])
+    pair = draw_pair(best, at_working_size(references[reference]), {MARK: ends})
     split = HEADING + (height - HEADING) // 2
     title = f"{order[0][0]} and reference {reference}: {len(ends)} correspondences"
     draw_grid(sheet, [(title, pair)], (0, HEADING, width, split))

@@ -1,6 +1,7 @@
 """Bringing a base to where it can be trained: layers, memory savings, optimizer, schedules."""
 
 from functools import partial
+from importlib import import_module
 
 import torch
 from diffusers import DDPMScheduler, StableDiffusionInpaintPipeline
@@ -55,7 +56,7 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """Return AdamW, in 8 bits if asked, with a learning rate for each of the two models."""
     if settings.use_8bit_adam:
-        from bitsandbytes.optim import AdamW8bit as AdamW
+        AdamW = import_module("bitsandbytes.optim").AdamW8bit
     else:
         AdamW = partial(torch.optim.AdamW, fused=True)
     rates = {

@@ -43,7 +43,7 @@ def upload_photos(scene: Scene, resolution: int, device: torch.device) -> Traini
 
     def shrink(image: Image.Image) -> Tensor:
         scale = math.ceil(resolution * LARGEST_RESIZE) / min(image.size)
-        image = resize(image, tuple(round(side * scale) for side in image.size))
+        image = resize(image, (round(image.width * scale), round(image.height * scale)))
         pixels = np.array(image).reshape(image.height, image.width, -1)
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().to(device)
 

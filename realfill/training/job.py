@@ -95,8 +95,8 @@ def train(accelerator: Accelerator, scene: Scene, flags: TrainingFlags) -> None:
 
     seed = choose_seed(flags.seed, TrainingRecord.read(checkpoint or output_dir).seed)
     if flags.max_memory_gb:
-        flags = replace(flags, mixed_precision=accelerator.mixed_precision)
-        flags = choose_savings(accelerator, flags, try_out)
+        trial = replace(flags, mixed_precision=accelerator.mixed_precision)
+        flags = choose_savings(accelerator, trial, flags.max_memory_gb, try_out)
     pipeline, settings = load(accelerator, scene, seed, flags)
     record = make_record(pipeline, scene, settings, flags)
     if flags.resume_from_checkpoint:

@@ -33,15 +33,18 @@ ADVICE = (
 
 
 def choose_savings(
-    accelerator: Accelerator, flags: TrainingFlags, attempt: Callable[[TrainingFlags], None]
+    accelerator: Accelerator,
+    flags: TrainingFlags,
+    limit: float,
+    attempt: Callable[[TrainingFlags], None],
 ) -> TrainingFlags:
     """Return `flags` with as few further savings as let `attempt(flags)` fit, and say so.
 
     What fits is found out by trying, each time in a new process, which leaves this one as it was.
-    From then on the limit, `flags.max_memory_gb`, is in force here. Raises `UserError` where
-    nothing fits, or no limit can be set.
+    From then on `limit`, in GB, is in force here. Raises `UserError` if nothing fits, or no limit
+    can be set.
     """
-    device, limit = accelerator.device, flags.max_memory_gb
+    device = accelerator.device
     possible = possible_savings(device)
     if accelerator.distributed_type != DistributedType.NO:
         raise UserError(
@@ -118,9 +121,10 @@ def fits_into_memory(
         del os.environ["PYTHONSAFEPATH"]
     process.join()
     # A negative code is a signal: what is short of memory may also be killed or abort itself.
-    if process.exitcode > 0 and process.exitcode != SHORTAGE_CODE:
-        sys.exit(process.exitcode)
-    return process.exitcode == 0
+    code = process.exitcode
+    if code is not None and code > 0 and code != SHORTAGE_CODE:
+        sys.exit(code)
+    return code == 0
 
 
 def try_within_limit(

@@ -72,7 +72,7 @@ def square(path: Path) -> Image.Image:
     photo = read_photo(path)
     left, top = (photo.width - STORED_SIZE) // 2, (photo.height - STORED_SIZE) // 2
     photo = photo.crop((left, top, left + STORED_SIZE, top + STORED_SIZE))
-    return photo.resize((SIZE, SIZE), Image.BOX)
+    return photo.resize((SIZE, SIZE), Image.Resampling.BOX)
 
 
 def fill_with_mean(photo: np.ndarray, hole: np.ndarray) -> np.ndarray:

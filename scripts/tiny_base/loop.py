@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar, cast
 
 import torch
 from safetensors.torch import load_file
@@ -20,6 +21,7 @@ from realfill.training.checkpoints import (
     without_prefix,
 )
 
+Model = TypeVar("Model", bound=nn.Module)
 WARM_UP = 100
 AVERAGED_SHARE = 0.02
 """Of the run: the span of the average. A longer one lost 0.7 dB of reconstruction."""
@@ -34,13 +36,13 @@ class OutOfTime(Exception):
 
 
 def train(
-    model: nn.Module,
+    model: Model,
     draw_loss: Callable[[int], Tensor],
     steps: int,
     learning_rate: float,
     folder: Path,
     deadline: float,
-) -> nn.Module:
+) -> Model:
     """Train `model` to `steps`, from the state in `folder` on, and return its moving average.
 
     `draw_loss(step)` returns the loss of a fresh batch. The learning rate warms up and falls to
@@ -73,7 +75,7 @@ def train(
                 saved = now
             if now >= deadline and step < steps:
                 raise OutOfTime(f"{folder.name}: {step} of {steps} steps")
-    return average.module.eval().requires_grad_(False)
+    return cast(Model, average.module.eval().requires_grad_(False))
 
 
 def rate_factor(step: int, steps: int) -> float:

@@ -57,7 +57,7 @@ def read_photo(path: Path) -> Image.Image:
     with Image.open(path) as opened:
         photo = opened.convert("RGB")
     scale = STORED_SIZE / min(photo.size)
-    photo = photo.resize([round(side * scale) for side in photo.size], Image.LANCZOS)
+    photo = photo.resize([round(side * scale) for side in photo.size], Image.Resampling.LANCZOS)
     longest = round(STORED_SIZE * LARGEST_ASPECT)
     width, height = (min(side, longest) for side in photo.size)
     left, top = (photo.width - width) // 2, (photo.height - height) // 2
