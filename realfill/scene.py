@@ -11,10 +11,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from realfill.command_line import is_main_process
 from realfill.errors import UserError
+from realfill.images.blend import hole_of, shrink_mask
 from realfill.images.read import has_image_suffix, is_image, orientation, read_mask, read_photo
 
 SAME_SIZE_TURNS = {2: "mirrored", 3: "turned by 180 degrees", 4: "mirrored"}
@@ -29,6 +31,15 @@ class Scene:
     references: dict[str, Image.Image]
     target: Image.Image
     mask: Image.Image
+
+    @property
+    def hole(self) -> np.ndarray:
+        """The pixels to fill, bool `(H, W)`."""
+        return hole_of(self.mask)
+
+    def hole_at(self, size: tuple[int, int]) -> np.ndarray:
+        """Return the hole at a smaller `size` (width, height), bool: all pixels that it touches."""
+        return hole_of(shrink_mask(self.mask, size))
 
     def digest(self) -> str:
         """Return a hash of all pixels that training sees."""

@@ -59,7 +59,7 @@ def count_correspondences(
 def read_run(folder: Path, scene_folder: Path) -> dict[str, float]:
     """Return the figures of one folder of completions."""
     scene, truth = load_scene(scene_folder), read_truth(scene_folder)
-    hole = np.asarray(scene.mask) > 127
+    hole = scene.hole
     images = read_completions(find_completions(folder))
     pixels = {name: np.asarray(image) for name, image in images.items()}
     scores = dict(zip(pixels, score_images(pixels.values(), scene_folder), strict=True))
@@ -88,7 +88,7 @@ def read_run(folder: Path, scene_folder: Path) -> dict[str, float]:
 def bench_scene(folder: Path, work: Path, count: int, seeds: list[int]) -> dict:
     """Return the figures of each way, a list with one entry a seed."""
     scene = load_scene(folder)
-    fills = fill_without_learning(np.asarray(scene.target), np.asarray(scene.mask) > 127)
+    fills = fill_without_learning(np.asarray(scene.target), scene.hole)
     results: dict[str, list[dict[str, float]]] = {}
     for name, image in fills.items():
         [[psnr, ssim]] = score_images([image], folder)

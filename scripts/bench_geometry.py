@@ -26,7 +26,7 @@ COLUMNS = ("mean colour", "Telea", "best homography", "only", "off", "auto")
 def fill_by_homographies(scene: Scene) -> list[np.ndarray]:
     """Return the target filled from each reference by one homography of the known region."""
     fills = []
-    hole = np.asarray(scene.mask) > 127
+    hole = scene.hole
     found = find_correspondences(scene.target, scene.mask, scene.references)
     for index, reference in enumerate(scene.references.values(), 1):
         here, there = found.places(0, index)
@@ -43,7 +43,7 @@ def fill_by_homographies(scene: Scene) -> list[np.ndarray]:
 def bench_scene(folder: Path, work: Path) -> dict[str, list[list[float]]]:
     """Return (PSNR, SSIM) for each column: one pair, or one a seed."""
     scene = load_scene(folder)
-    target, hole = np.asarray(scene.target), np.asarray(scene.mask) > 127
+    target, hole = np.asarray(scene.target), scene.hole
     scores = {
         name: score_images([image], folder)
         for name, image in fill_without_learning(target, hole).items()

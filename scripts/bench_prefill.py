@@ -45,7 +45,7 @@ def bench_scene(folder: Path, output: Path) -> tuple[list, np.ndarray, np.ndarra
         (output / name).unlink(missing_ok=True)
     seconds, memory = run_only(folder, output)
     scene = load_scene(folder)
-    truth, hole = np.asarray(read_truth(folder)), np.asarray(scene.mask) > 127
+    truth, hole = np.asarray(read_truth(folder)), scene.hole
     message = json.loads((output / "cameras.json").read_text("utf-8"))["message"]
     mean = fill_without_learning(np.asarray(scene.target), hole)["mean colour"]
     filled, confidence = mean, np.zeros(hole.sum(), np.uint8)

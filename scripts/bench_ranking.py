@@ -21,7 +21,7 @@ from scipy.stats import kendalltau
 
 from benchmark.psnr import psnr_inside
 from realfill.matching.evidence import COUNTS
-from realfill.matching.pairs import at_working_size
+from realfill.matching.pairs import at_matching_size
 from realfill.matching.sift import Sift
 from realfill.ranking.rank import Ranking, rank_completions
 from realfill.sampling.folder import find_completions, read_completions
@@ -68,7 +68,7 @@ def score(
     scene: Scene, completions: dict[str, Image.Image], truth: Image.Image
 ) -> dict[str, float]:
     """Return each completion's PSNR inside the hole, in dB."""
-    hole, pixels = np.asarray(scene.mask) > 127, np.asarray(truth)
+    hole, pixels = scene.hole, np.asarray(truth)
     return {
         name: psnr_inside(np.asarray(image), pixels, hole) for name, image in completions.items()
     }
@@ -153,7 +153,7 @@ def bench_time(folder: Path) -> None:
     for completion in completions:
         for reference in references:
             features = [
-                matcher.extract(at_working_size(image)) for image in (completion, reference)
+                matcher.extract(at_matching_size(image)) for image in (completion, reference)
             ]
             matcher.match(features[0], features[1:])
     seconds.append(time.monotonic() - started)

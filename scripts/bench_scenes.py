@@ -53,7 +53,7 @@ def bench_scene(scene_folder: Path, work: Path, train_flags: list[str]) -> dict:
             "infer.py", *model, "--base_only", "--output_dir", folder / "base-only"
         ),
     }
-    fills = fill_without_learning(np.asarray(scene.target), np.asarray(scene.mask) > 127)
+    fills = fill_without_learning(np.asarray(scene.target), scene.hole)
     scores = {name: score_images([image], scene_folder)[0] for name, image in fills.items()}
     for name in ("base only", "fine-tuned"):
         scores[name] = score_folder(folder / name.replace(" ", "-"), scene_folder)

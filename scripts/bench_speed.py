@@ -29,7 +29,7 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 from torch import Tensor
 
 from realfill.devices import DTYPES, choose_precision, start_process
-from realfill.images.blend import resize, working_size
+from realfill.images.blend import resize, size_in_multiples
 from realfill.model.base import load_base, native_resolution
 from realfill.record import library_versions
 from realfill.sampling.sampler import default_batch_size
@@ -207,7 +207,7 @@ def measure_sampling(
     """Return the seconds of one completion and of its parts."""
     scene = load_scene(arguments.scene)
     factor = pipeline.vae_scale_factor
-    size = working_size(scene.target.size, native_resolution(pipeline), factor)
+    size = size_in_multiples(scene.target.size, native_resolution(pipeline), factor)
     pixels = pipeline.image_processor.preprocess(resize(scene.target, size))
     count = 1 if recipe.plain else default_batch_size(pipeline, size, COMPLETIONS)
     pipeline.vae.enable_slicing()

@@ -8,6 +8,7 @@ from PIL import Image
 
 from benchmark.psnr import psnr_inside
 from benchmark.ssim import ssim_against
+from realfill.images.blend import hole_of
 from realfill.images.read import read_mask, read_photo
 from realfill.scene import find_image
 
@@ -20,7 +21,7 @@ def read_truth(scene: Path) -> Image.Image:
 def score_images(images: Iterable[np.ndarray], scene: Path) -> list[list[float]]:
     """Return the PSNR in dB and SSIM inside the hole of each uint8 `(H, W, 3)` image of `scene`."""
     truth = np.asarray(read_truth(scene))
-    hole = np.asarray(read_mask(find_image(scene / "target", "mask"))) > 127
+    hole = hole_of(read_mask(find_image(scene / "target", "mask")))
     ssim = ssim_against(truth, hole)
     return [[psnr_inside(image, truth, hole), ssim(image)] for image in images]
 

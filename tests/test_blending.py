@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from realfill.images.blend import composite, feather, resize, shrink_mask, working_size
+from realfill.images.blend import composite, feather, resize, shrink_mask, size_in_multiples
 from tests.conftest import draw_photo
 
 
 @pytest.mark.parametrize("size", [(768, 577), (577, 768), (1000, 1000), (4000, 1700), (300, 200)])
-def test_the_working_size_keeps_the_shape(size: tuple[int, int]) -> None:
-    width, height = working_size(size, 512, 8)
+def test_the_size_keeps_the_shape(size: tuple[int, int]) -> None:
+    width, height = size_in_multiples(size, 512, 8)
     assert width % 8 == height % 8 == 0
     assert min(width, height) == 512
     assert abs(width - 512 * size[0] / min(size)) <= 4

@@ -11,7 +11,7 @@ from PIL import Image
 from realfill.matching.base import Matches
 from realfill.matching.epipolar import FEWEST_MATCHES, fundamental_matrix, sampson_distance
 from realfill.matching.evidence import FEWEST, Geometry, Ranked, consensus, counting, put_in_order
-from realfill.matching.pairs import CACHE, at_working_size, match_pairs
+from realfill.matching.pairs import CACHE, at_matching_size, match_pairs
 from realfill.matching.sift import Sift
 from realfill.ranking.rank import rank_completions
 from realfill.scene import load_scene, load_truth
@@ -185,11 +185,11 @@ def test_matches_are_kept_by_content(tmp_path: Path, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "working"),
+    ("size", "matching"),
     [((768, 577), (768, 576)), ((4000, 3000), (840, 632)), ((120, 90), (120, 88))],
 )
-def test_working_size(size: tuple[int, int], working: tuple[int, int]) -> None:
-    assert at_working_size(Image.new("RGB", size)).size == working
-    mask = at_working_size(Image.new("L", size, 255))
-    assert mask.size == working
+def test_matching_size(size: tuple[int, int], matching: tuple[int, int]) -> None:
+    assert at_matching_size(Image.new("RGB", size)).size == matching
+    mask = at_matching_size(Image.new("L", size, 255))
+    assert mask.size == matching
     assert mask.getextrema() == (255, 255)

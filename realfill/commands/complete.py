@@ -58,7 +58,11 @@ def build_parser() -> ArgumentParser:
     add("--model_path", help="what train_realfill.py left, or a base")
     add("--pretrained_model_name_or_path", help="the base, if the record does not name it")
     add("--base_only", action="store_true", help="leave the adaptation out, for comparison")
-    add("--resolution", type=whole(1, 65536), help="working short side (default: the trained one)")
+    add(
+        "--resolution",
+        type=whole(1, 65536),
+        help="short side to sample at (default: the trained one)",
+    )
     add("--mixed_precision", choices=PRECISIONS, help="default: the fastest safe one here")
     add("--batch_size", type=whole(1), help="images at once (default: as many as fit)")
     add(

@@ -26,11 +26,9 @@ def exemplar_filler(seed: int) -> Filler:
     """Return the filler that copies pieces of the references."""
 
     def fill(scene: Scene, rest: Rest, indices: Sequence[int]) -> Iterator[tuple[int, Completion]]:
-        hole = np.asarray(scene.mask) > 127
+        hole = scene.hole
         for index, filling in from_exemplars(rest, indices, seed):
-            provenance = trace(
-                hole, np.asarray(rest.scene.mask) > 127, filling.sources, filling.which
-            )
+            provenance = trace(hole, rest.scene.hole, filling.sources, filling.which)
             evidence = {"set_up": filling.set_up, "strangeness": filling.strangeness}
             yield index, Completion(filling.image, provenance, evidence)
 
@@ -51,7 +49,7 @@ def doubtful_part(rest: Rest) -> Panel | None:
     prefill = rest.prefill
     if prefill is None or rest.strength == 1:  # see `guide`
         return None
-    seen = (np.asarray(prefill.confidence) > 0) & (np.asarray(rest.scene.mask) > 127)
+    seen = (np.asarray(prefill.confidence) > 0) & rest.scene.hole
     return doubtful_panel(np.asarray(prefill.image), seen) if seen.any() else None
 
 

@@ -10,7 +10,6 @@ from PIL import Image
 
 from realfill.completing.job import Filler, Job, Rest
 from realfill.errors import UserError
-from realfill.images.blend import shrink_mask
 from realfill.matching.evidence import consensus
 from realfill.matching.pairs import choose_matcher
 from realfill.provenance import describe, trace
@@ -96,7 +95,7 @@ def rank_by_consensus(
     Each is the least strange of its set-ups already; what most of them agree on is the best.
     """
     size = next(iter(completions.values())).size
-    hole = np.asarray(shrink_mask(job.scene.mask, size)) > 0
+    hole = job.scene.hole_at(size)
     near = consensus([np.asarray(image) for image in completions.values()], hole)
     nearness = dict(zip(completions, near, strict=True))
     strangeness = {name: record.completions[Path(name).stem]["strangeness"] for name in completions}
@@ -122,8 +121,7 @@ def show_provenance(
         with appears_whole(path) as temporary:
             shutil.copyfile(job.output_dir / PROVENANCE_FOLDER / best, temporary)
     else:
-        hole, left = (np.asarray(mask) > 127 for mask in (job.scene.mask, rest.scene.mask))
-        provenance = trace(hole, left, filler.origin)
+        provenance = trace(job.scene.hole, rest.scene.hole, filler.origin)
         shares = provenance.shares()
         write_image(path, provenance.draw())
     replace(record, provenance=shares).write(job.output_dir)

@@ -18,7 +18,7 @@ from realfill.exemplars.layout import is_available, make_layout
 from realfill.exemplars.panels import Canvas, Panel, draw, lay_out
 from realfill.exemplars.pieces import cut_pieces
 from realfill.exemplars.sources import SetUp, Source, find_sources, set_ups
-from realfill.images.blend import composite, shrink_mask
+from realfill.images.blend import composite
 from realfill.images.seams import join
 from realfill.scene import Scene
 
@@ -85,7 +85,7 @@ def fill_once(
     ]
     set_up, canvas, layout, strangeness = min(tried, key=lambda each: each[3])
     pieces = cut_pieces(canvas, small_hole(scene, canvas), layout)
-    target, hole = np.asarray(scene.target), np.asarray(scene.mask) > 127
+    target, hole = np.asarray(scene.target), scene.hole
     picture, labels, which = copy_pieces(target, hole, canvas, pieces)
     image = Image.fromarray(join(picture, hole, labels))
     return Filling(
@@ -111,7 +111,7 @@ def lay_out_and_judge(
 
 def small_hole(scene: Scene, canvas: Canvas) -> np.ndarray:
     """Return the hole at the canvas's scale, bool `(h, w)`."""
-    return np.asarray(shrink_mask(scene.mask, canvas.boxes[0][2:])) > 0
+    return scene.hole_at(canvas.boxes[0][2:])
 
 
 def require_a_source(canvas: Canvas, hole: np.ndarray, patch: int) -> None:

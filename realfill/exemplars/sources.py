@@ -81,7 +81,7 @@ def find_sources(scene: Scene) -> list[Source]:
     One is believed if enough matches agree on how it lies, or if its patches explain the known
     ring around the hole better than the rest of the target does.
     """
-    target, hole = np.asarray(scene.target), np.asarray(scene.mask) > 127
+    target, hole = np.asarray(scene.target), scene.hole
     sources = []
     references = list(scene.references.values())
     matches = match_with_target(scene.target, scene.mask, references) if references else []
@@ -134,7 +134,7 @@ def set_ups(
     sources = sources[:MOST_REFERENCES]
     subsets = [sources] if len(sources) < 2 else [sources, *([source] for source in sources)]
     subset = subsets[index % len(subsets)]
-    hole = np.asarray(scene.mask) > 127
+    hole = scene.hole
     own = [Panel(TARGET, np.asarray(scene.target), np.eye(3), scene.target.size, ~hole)]
     own += [doubtful] if doubtful else []
     for patch, megapixels, scale in SIZES[(index // len(subsets) + index) % len(SIZES)]:

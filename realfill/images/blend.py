@@ -7,10 +7,11 @@ FEATHER_SIDE = 512
 """The short side in pixels at which the mask is grown by one pixel and blurred by one."""
 
 
-def working_size(size: tuple[int, int], short_side: float, multiple: int) -> tuple[int, int]:
+def size_in_multiples(size: tuple[int, int], short_side: float, multiple: int) -> tuple[int, int]:
     """Return the width and height nearest to `size`'s shape with the given short side.
 
-    Both are multiples of `multiple`, so the shape is kept within half a multiple.
+    Both are multiples of `multiple`, so the shape is kept within half a multiple. The sampling size
+    and the matching size are found so.
     """
     scale = short_side / min(size)
     width, height = (max(1, round(side * scale / multiple)) * multiple for side in size)
@@ -21,6 +22,11 @@ def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Resize a photo: area average down, so that no pixel sees past its own area; Lanczos up."""
     down = size[0] <= image.width and size[1] <= image.height
     return image.resize(size, Image.Resampling.BOX if down else Image.Resampling.LANCZOS)
+
+
+def hole_of(mask: Image.Image) -> np.ndarray:
+    """Return the hole, bool `(H, W)`: where a mask (L) is over 127."""
+    return np.asarray(mask) > 127
 
 
 def shrink_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -43,6 +49,16 @@ def grow(mask: Image.Image) -> Image.Image:
 def feather(mask: Image.Image) -> Image.Image:
     """Grow a mask (L, 0 or 255) and blur it: the completion's weight in the composite, of 255."""
     return grow(mask).filter(ImageFilter.BoxBlur(feather_radius(mask.size)))
+
+
+def sampled_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return what a model fills at the sampling `size`: all that the grown mask touches."""
+    return shrink_mask(grow(mask), size)
+
+
+def changed_mask(mask: Image.Image) -> Image.Image:
+    """Return which pixels of the target a composite changes: L, 0 or 255."""
+    return feather(mask).point([0] + [255] * 255)
 
 
 def composite(completion: Image.Image, target: Image.Image, mask: Image.Image) -> Image.Image:

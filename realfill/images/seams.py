@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from realfill.images.blend import composite, resize
+from realfill.images.blend import composite, hole_of, resize
 from realfill.images.tensors import to_tensor
 
 LARGEST_STEP = 0.12
@@ -28,7 +28,7 @@ def blend(completion: Image.Image, target: Image.Image, mask: Image.Image) -> Im
     if not mask.getbbox():
         return target
     sampled, known = np.asarray(resize(completion, target.size)), np.asarray(target)
-    hole = np.asarray(mask) > 127
+    hole = hole_of(mask)
     joined = join(np.where(hole[..., None], sampled, known), hole, np.zeros(hole.shape, np.int32))
     # Beyond the hole the completion stays as it is: the feather then softens what step is left.
     image = Image.fromarray(np.where(hole[..., None], joined, sampled))

@@ -7,7 +7,7 @@ from PIL import Image
 
 
 class Matches(NamedTuple):
-    """Correspondences of a photo with a reference, in pixels at working size.
+    """Correspondences of a photo with a reference, in pixels at matching size.
 
     A pixel's centre has whole-number coordinates. A match that is sure has confidence 1.
     """
@@ -30,7 +30,7 @@ class Matches(NamedTuple):
 
 
 class Matcher(Protocol):
-    """Finds correspondences between photos at working size."""
+    """Finds correspondences between photos at matching size."""
 
     name: str
     default_threshold: float

@@ -9,7 +9,7 @@ from realfill.matching.epipolar import fundamental_matrix, sampson_distance
 
 COUNTS = ("geometric", "hole", "whole")
 NEAR = 3.0
-"""Pixels at working size: the largest Sampson distance that agrees with the geometry."""
+"""Pixels at matching size: the largest Sampson distance that agrees with the geometry."""
 FEWEST = 20
 """Where no completion has as many correspondences, they do not tell and consensus ranks."""
 
@@ -54,7 +54,7 @@ def known_geometry(matches: Matches, hole: np.ndarray) -> Geometry:
     """Find the geometry of the target's known region and a reference.
 
     `matches` are of the target with its hole blanked out, above the confidence threshold; `hole`
-    is a bool `(H, W)` at working size.
+    is a bool `(H, W)` at matching size.
     """
     known = matches.chosen(~inside(matches.points, hole))
     matrix, agreeing = fundamental_matrix(known.points, known.reference_points)

@@ -19,7 +19,7 @@ from realfill.matching.base import Matches
 
 REPOSITORY = "kornia/loftr"
 PAIRS_AT_ONCE = 4
-"""On a GPU; a pair takes about 1 GB at working size. A CPU gains nothing from a batch."""
+"""On a GPU; a pair takes about 1 GB at matching size. A CPU gains nothing from a batch."""
 
 
 class Loftr:

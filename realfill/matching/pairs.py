@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from realfill.command_line import is_main_process
 from realfill.errors import UserError
-from realfill.images.blend import resize, working_size
+from realfill.images.blend import resize, size_in_multiples
 from realfill.matching.base import Matcher, Matches
 from realfill.matching.sift import Sift
 from realfill.storage import appears_whole
@@ -42,9 +42,11 @@ def choose_matcher(name: str, model_type: str = "outdoor", weights: Path | None 
         return Sift()
 
 
-def at_working_size(image: Image.Image) -> Image.Image:
+def at_matching_size(image: Image.Image) -> Image.Image:
     """Bring a photo (RGB) or a mask (L, kept sharp) to the size at which photos are matched."""
-    size = working_size(image.size, min(image.size) * min(1, LONG_SIDE / max(image.size)), MULTIPLE)
+    size = size_in_multiples(
+        image.size, min(image.size) * min(1, LONG_SIDE / max(image.size)), MULTIPLE
+    )
     if image.mode == "L":
         return image.resize(size, Image.Resampling.NEAREST)
     return resize(image, size)
@@ -87,10 +89,10 @@ def match_pairs(
         for photo in tqdm(share, desc="matching", unit="photo", disable=not state.is_main_process):
             for reference in waiting[photo]:
                 if reference not in features:
-                    image = at_working_size(references[reference])
+                    image = at_matching_size(references[reference])
                     features[reference] = matcher.extract(image)
             found = matcher.match(
-                matcher.extract(at_working_size(photos[photo])),
+                matcher.extract(at_matching_size(photos[photo])),
                 [features[reference] for reference in waiting[photo]],
             )
             for reference, its in zip(waiting[photo], found, strict=True):

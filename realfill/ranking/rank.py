@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from realfill.command_line import is_main_process
-from realfill.images.blend import feather
+from realfill.images.blend import changed_mask, hole_of
 from realfill.matching.base import Matcher, Matches
 from realfill.matching.evidence import (
     Geometry,
@@ -18,7 +18,7 @@ from realfill.matching.evidence import (
     known_geometry,
     put_in_order,
 )
-from realfill.matching.pairs import CACHE, at_working_size, match_pairs
+from realfill.matching.pairs import CACHE, at_matching_size, match_pairs
 from realfill.ranking_file import RANKING_FILE, SHEET_FILE, claim_ranking, write_ranking
 from realfill.sampling.folder import read_completions
 from realfill.sheets.ranking import make_ranking_sheet
@@ -41,7 +41,7 @@ class Ranking:
     completions: list[Ranked]
     """Best first."""
     counted: dict[str, Matches]
-    """The best completion's matches that count, by reference, at working size."""
+    """The best completion's matches that count, by reference, at matching size."""
 
 
 def rank_completions(
@@ -59,7 +59,7 @@ def rank_completions(
     Matches with a confidence of `threshold` (None: the matcher's own) or less do not count.
     """
     threshold = matcher.default_threshold if threshold is None else threshold
-    hole = None if mask is None else np.asarray(at_working_size(mask)) > 127
+    hole = None if mask is None else hole_of(at_matching_size(mask))
     photos = dict(completions)
     if count == "geometric":
         assert mask is not None, "geometry tells the known region by the mask"
@@ -77,7 +77,7 @@ def rank_completions(
         return found.chosen(counting(found, count, hole, geometries.get(reference)))
 
     pixels = [np.asarray(image) for image in completions.values()]
-    nearness = consensus(pixels, None if mask is None else np.asarray(mask) > 127)
+    nearness = consensus(pixels, None if mask is None else hole_of(mask))
     evidence = []
     for completion, near in zip(completions, nearness, strict=True):
         found = {name: counted(completion, name) for name in references}
@@ -94,8 +94,8 @@ def rank_completions(
 
 def blank_hole(completion: Image.Image, mask: Image.Image) -> Image.Image:
     """Return the target as all completions have it: its known region, the hole in grey."""
-    hole = feather(mask).point(lambda weight: 255 if weight else 0)
-    return Image.composite(Image.new("RGB", completion.size, "grey"), completion, hole)
+    grey = Image.new("RGB", completion.size, "grey")
+    return Image.composite(grey, completion, changed_mask(mask))
 
 
 def rank_folder(

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from realfill.devices import is_shortage
 from realfill.errors import UserError
-from realfill.images.blend import grow, resize, shrink_mask, working_size
+from realfill.images.blend import resize, sampled_mask, size_in_multiples
 from realfill.images.seams import blend
 from realfill.settings import SamplingSettings
 
@@ -59,8 +59,8 @@ def complete(
     if not mask.getbbox():
         yield from ((index, target) for index in indices)
         return
-    size = working_size(target.size, settings.resolution, pipeline.vae_scale_factor)
-    photo, hole = resize(target, size), shrink_mask(grow(mask), size)
+    size = size_in_multiples(target.size, settings.resolution, pipeline.vae_scale_factor)
+    photo, hole = resize(target, size), sampled_mask(mask, size)
     trained_scheduler = pipeline.scheduler
     pipeline.scheduler = SCHEDULERS[settings.scheduler](trained_scheduler.config)
     sliced_before = pipeline.vae.use_slicing
@@ -113,7 +113,7 @@ def sample(
     settings: SamplingSettings,
     progress: tqdm,
 ) -> list[Image.Image]:
-    """Sample one batch at the working size: one RGB image for each of `seeds`."""
+    """Sample one batch at the sampling size: one RGB image for each of `seeds`."""
 
     def advance(_pipeline, _step, _timestep, tensors: dict) -> dict:
         progress.update(len(seeds))

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from realfill.matching.base import Matches
-from realfill.matching.pairs import at_working_size
+from realfill.matching.pairs import at_matching_size
 from realfill.sheets.contact import (
     BACKGROUND,
     FAINT,
@@ -29,7 +29,7 @@ def make_ranking_sheet(
 ) -> Image.Image:
     """Draw completions in `order` (name and score), and lines from the best to its best reference.
 
-    `counted` are the best completion's matches that count, by reference, at working size. Returns
+    `counted` are the best completion's matches that count, by reference, at matching size. Returns
     an RGB picture of at most 1600 x 1000 pixels.
     """
     width, height = SHEET
@@ -39,8 +39,8 @@ def make_ranking_sheet(
     draw.text((GAP + 260, 18), explanation, FAINT, font(18))
     reference = max(counted, key=lambda name: len(counted[name].points))
     ends = np.hstack([counted[reference].points, counted[reference].reference_points])
-    best = at_working_size(completions[order[0][0]])
-    pair = draw_pair(best, at_working_size(references[reference]), {MARK: ends})
+    best = at_matching_size(completions[order[0][0]])
+    pair = draw_pair(best, at_matching_size(references[reference]), {MARK: ends})
     split = HEADING + (height - HEADING) // 2
     title = f"{order[0][0]} and reference {reference}: {len(ends)} correspondences"
     draw_grid(sheet, [(title, pair)], (0, HEADING, width, split))
