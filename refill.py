@@ -43,8 +43,8 @@ def build_parser() -> ArgumentParser:
         type=whole(0, LARGEST_SEED),
         help="seed of both rounds (default: random, written down)",
     )
-    add("--train_flags", default="", help='for both trainings: --train_flags="--max_train_steps 9"')
-    add("--infer_flags", default="", help='for both samplings: --infer_flags="--num_images 8"')
+    add("--train_flags", default="", help='of both training runs: --train_flags="--lora_rank 4"')
+    add("--infer_flags", default="", help='for both sampling runs: --infer_flags="--num_images 8"')
     return parser
 
 

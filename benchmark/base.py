@@ -21,7 +21,7 @@ from benchmark.photos import Photo, Truth
 from realfill.errors import UserError
 
 METRICS = ("psnr", "ssim", "lpips", "dreamsim", "dino", "clip")
-"""The metrics of a report where none are named, in the order of the paper's Table 1."""
+"""The metrics of a report if none are named, in the order of the paper's Table 1."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -40,7 +40,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Options:
-    """What scores depend on beside the images; `resolution` None means the photos' own size."""
+    """What scores depend on besides the images; `resolution` None means the photos' own size."""
 
     resolution: int | None = 512
     lpips_net: str = "alex"
@@ -66,16 +66,16 @@ class Metric(ABC):
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Return what the scores depend on beside the images: a part of the cache's key."""
+        """Return what the scores depend on besides the images: a part of the cache's key."""
 
     def load(self) -> None:  # noqa: B027
-        """Load the model, where there is one. Raises `Unavailable` where that fails."""
+        """Load the model, if there is one. Raises `Unavailable` if that fails."""
 
     @abstractmethod
     def measure(self, truth: Truth, completions: Sequence[Photo]) -> list[list[float]]:
         """Return a list of as many numbers as there are `scores` for each completion.
 
-        Raises `UserError` where these images cannot be compared.
+        Raises `UserError` if these images cannot be compared.
         """
 
 

@@ -36,6 +36,6 @@ def add_common_flags(parser: ArgumentParser) -> None:
 
 
 def read_options(arguments: Namespace) -> Options:
-    """Return what the scores depend on beside the images."""
+    """Return what the scores depend on besides the images."""
     resolution = None if arguments.resolution == "native" else int(arguments.resolution)
     return Options(resolution, arguments.lpips_net, arguments.model_dir)

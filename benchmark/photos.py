@@ -31,7 +31,7 @@ class Photo:
 
     @cached_property
     def image(self) -> Image.Image:
-        """The photo upright, RGB, at its own size. Raises `UserError` where it is damaged."""
+        """The photo upright, RGB, at its own size. Raises `UserError` if it is damaged."""
         return read_photo(self.path)
 
     def _pixels(self, resolution: int | None) -> np.ndarray:
@@ -52,7 +52,7 @@ class Truth(Photo):
         self.hole = cache(self._hole)
 
     def _hole(self, resolution: int | None) -> np.ndarray:
-        """Return where the hole is, bool `(height, width)`. Raises `UserError` where nowhere."""
+        """Return where the hole is, bool `(height, width)`. Raises `UserError` if it is nowhere."""
         mask = np.asarray(read_mask(self.mask_path))
         if resolution is not None:
             size = (resolution, resolution)

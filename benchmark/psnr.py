@@ -12,7 +12,7 @@ from benchmark.base import Metric, Score, in_parallel
 from benchmark.photos import Photo, Truth
 
 IDENTICAL = 100.0
-"""Decibels of an image that equals the truth, where the definition gives infinity."""
+"""Decibels of an image that equals the truth, for which the definition gives infinity."""
 
 
 def psnr_inside(image: np.ndarray, truth: np.ndarray, hole: np.ndarray) -> float:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def local(options: Options, name: str) -> Path | None:
-    """Return the file or folder `name` in `--model_dir`, or None where it is not there."""
+    """Return the file or folder `name` in `--model_dir`, or None if it is not there."""
     path = options.model_dir / name if options.model_dir else None
     return path if path and path.exists() else None
 
@@ -50,7 +50,7 @@ def identity(options: Options, name: str, default: str) -> str:
 
 
 def device() -> "torch.device":
-    """Return the device to compute on: the GPU where there is one."""
+    """Return the device to compute on: the GPU if there is one."""
     from realfill.devices import start_process
 
     return start_process().device
@@ -78,7 +78,7 @@ def loading(options: Options, name: str) -> Iterator[None]:
         raise Unavailable(
             f"{error.name or error} is not installed: pip install -r requirements-benchmarks.txt"
         ) from None
-    except Exception as error:  # each library fails in its own way where there is no network
+    except Exception as error:  # each library fails in its own way if there is no network
         found = local(options, name)
         place = str(found) if found else f"{name} is not in --model_dir and cannot be downloaded"
         reason = " ".join((str(error).splitlines() or [type(error).__name__])[0].split())

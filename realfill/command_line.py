@@ -213,7 +213,7 @@ def end_with_launcher() -> None:
 
 
 def leave_process_group() -> None:
-    """Take leave of the other processes of the launch, where there are any."""
+    """Take leave of the other processes of the launch, if there are any."""
     distributed = sys.modules.get("torch.distributed")  # not all scripts need torch
     if distributed and distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()

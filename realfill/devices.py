@@ -20,7 +20,7 @@ DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def start_process() -> PartialState:
-    """Join the other processes of the launch, if any, on the GPU where there is one."""
+    """Join the other processes of the launch, if any, on the GPU if there is one."""
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     state = PartialState(cpu=cpu)
     if cpu and torch.get_num_threads() == 1:
@@ -39,7 +39,7 @@ def cpu_has_bf16() -> bool:
 def choose_precision(device: torch.device, requested: str | None) -> str:
     """Return `requested` ("no", "fp16", "bf16"), or the fastest safe precision of `device`.
 
-    Raises `UserError` where the device cannot do what was requested.
+    Raises `UserError` if the device cannot do what was requested.
     """
     cuda_has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(False)
     if requested is None:

@@ -1,4 +1,4 @@
-"""Reading and checking a scene folder: references, target, mask, and the truth where it is known.
+"""Reading and checking a scene folder: references, target, mask, and the truth if it is known.
 
 scene/ref/*              one or more photos
 scene/target/target.*    the photo to complete
@@ -64,7 +64,7 @@ def load_scene(folder: Path) -> Scene:
 def load_references(folder: Path) -> dict[str, Image.Image]:
     """Read the photos in `folder` by name; files that are not images are passed over with a line.
 
-    Raises `UserError` where there are none or one is damaged.
+    Raises `UserError` if there are none or one is damaged.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; put one or more photos of the scene there")
@@ -98,7 +98,7 @@ def list_folder(folder: Path) -> list[Path]:
 
 
 def load_target(target_path: Path, mask_path: Path) -> tuple[Image.Image, Image.Image]:
-    """Read a photo and its mask. Raises `UserError` where they do not fit each other."""
+    """Read a photo and its mask. Raises `UserError` if they do not fit each other."""
     target, mask = read_photo(target_path), read_mask(mask_path)
     turns = [SAME_SIZE_TURNS.get(orientation(path)) for path in (target_path, mask_path)]
     if turns[0] != turns[1] and is_main_process():
@@ -121,7 +121,7 @@ def load_target(target_path: Path, mask_path: Path) -> tuple[Image.Image, Image.
 
 
 def load_truth(folder: Path) -> Image.Image | None:
-    """Read the truth of the scene in `folder`, or return None where there is none."""
+    """Read the truth of the scene in `folder`, or return None if there is none."""
     candidates = list((folder / "target").glob("gt.*"))
     return read_photo(find_image(folder / "target", "gt")) if candidates else None
 

@@ -128,7 +128,7 @@ def write_tensors(path: Path, tensors: "dict[str, Tensor]") -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Make `folder` where it is missing. Raises `UserError` where nothing can be written there."""
+    """Make `folder` if it is missing. Raises `UserError` if nothing can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as probe:

@@ -39,7 +39,7 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--other_suite", type=Path, required=True, help="folder of the other implementation")
     add("--base", type=Path, required=True, help="base for this project, and for the other")
-    add("--other_base", type=Path, help="the other's, where it needs another precision on disk")
+    add("--other_base", type=Path, help="the other's, if it needs another precision on disk")
     add("--scene", type=Path, default=Path("data/yard"), help="(default: %(default)s)")
     add("--resolution", type=int, default=512, help="(default: %(default)s)")
     add("--batch_size", type=int, default=8, help="(default: %(default)s)")

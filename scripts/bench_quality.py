@@ -31,7 +31,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def complete(scene: Path, folder: Path, reuse: int, seed: int) -> Path:
-    """Train and sample, where that is not done yet; return the folder of the completions."""
+    """Train and sample, if that is not done yet; return the folder of the completions."""
     model, completions = folder / "model", folder / "completions"
     if not (completions / "15.png").exists():
         given = ("--train_data_dir", scene, "--output_dir", model, "--seed", seed)

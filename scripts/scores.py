@@ -55,6 +55,6 @@ def print_scores(scenes: list[str], ways: list[str], scores: np.ndarray) -> None
 
 
 def describe(values: Sequence[float] | np.ndarray, digits: int) -> str:
-    """Return the mean of `values` ± their standard deviation, where there are several."""
+    """Return the mean of `values` ± their standard deviation, if there are several."""
     spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
     return f"{np.mean(values):.{digits}f}{spread}"

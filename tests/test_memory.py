@@ -48,7 +48,7 @@ print(*peaks)
 
 
 def heavy_flags(scene: Path, base: Path, output: Path) -> list[str]:
-    """Return the flags of a training whose activations take far more than everything else."""
+    """Return the flags of a training run whose activations take far more than everything else."""
     flags = train_flags(scene, base, output, steps=1)
     return [str(flag) for flag in (*flags, "--resolution", 192, "--train_batch_size", 24)]
 

@@ -46,7 +46,7 @@ def test_what_training_leaves(trained: tuple[Path, Path]) -> None:
     )
 
 
-def test_the_seed_s_command_runs_unchanged(
+def test_upstream_s_command_runs_unchanged(
     scene_folder: Path, base_folder: Path, tmp_path: Path
 ) -> None:
     """Its README's flags, with a local base and fewer steps, and what is logged."""
@@ -74,7 +74,7 @@ def test_the_seed_s_command_runs_unchanged(
 
 
 def kill_at(flags: list[object], output: Path, checkpoint: str, delay: float) -> None:
-    """Start a training and send SIGKILL `delay` seconds after `checkpoint` has appeared."""
+    """Start a training run and send SIGKILL `delay` seconds after `checkpoint` has appeared."""
     process = subprocess.Popen(
         [sys.executable, *map(str, flags)],
         cwd=ROOT,
@@ -133,7 +133,7 @@ def test_a_finished_training_is_not_overwritten(
     scene, output = trained
     before = (output / LORA).read_bytes()
     complaint = refuse(*train_flags(scene, base_folder, output))
-    assert "holds a training already" in complaint
+    assert "--resume_from_checkpoint latest" in complaint
     assert (output / LORA).read_bytes() == before
 
 

@@ -143,7 +143,7 @@ def lacking(metrics: dict[str, Metric], sets: dict[str, list[Scored]]) -> dict[s
 
 
 def describe_comparison(each: Comparison, scores: Sequence[Score]) -> Report:
-    """Return the differences of two sets by score; None where they have no scene in common."""
+    """Return the differences of two sets by score; None if they have no scene in common."""
     found = {score.name: compare(each.first, each.second, score.name) for score in scores}
     scenes = {result.folder.scene for result in each.first}
     common = {result.folder.scene for result in each.second} & scenes

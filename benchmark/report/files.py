@@ -58,7 +58,7 @@ def write_reports(
 
 
 def as_table(report: Report) -> str:
-    """Return a row for each completion and score; where there is no number, "n/a"."""
+    """Return a row for each completion and score; "n/a" if there is no number."""
     table = io.StringIO(newline="")
     rows = csv.writer(table)
     rows.writerow(["set", "scene", "folder", "image", "score", "value"])

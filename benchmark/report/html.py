@@ -119,7 +119,7 @@ def hash_if_there(path: Path) -> str:
 
 
 def draw(files: Files) -> bytes:
-    """Return a photo, its hole marked where a mask is given, as a small JPEG; grey if damaged."""
+    """Return a photo, its hole marked if a mask is given, as a small JPEG; grey if damaged."""
     try:
         photo = read_photo(files[0])
         for mask_path in files[1:]:

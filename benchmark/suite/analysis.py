@@ -40,7 +40,7 @@ def scene_means(folders: Sequence[Scored], score: str) -> dict[str, float]:
 
 
 def compare(first: Sequence[Scored], second: Sequence[Scored], score: str) -> Difference | None:
-    """Compare two sets by one score, or return None where they share no scene with it."""
+    """Compare two sets by one score, or return None if they share no scene with it."""
     one, other = scene_means(first, score), scene_means(second, score)
     common = [scene for scene in one if scene in other]
     if not common:

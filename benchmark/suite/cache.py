@@ -66,7 +66,7 @@ class Cache:
         return found
 
     def write(self, values: dict[str, bytes]) -> None:
-        """Keep `values`, all of them or, where the run is killed meanwhile, none."""
+        """Keep `values`, all of them or, if the run is killed meanwhile, none."""
         try:
             self.insert(values)
         except sqlite3.Error as error:

@@ -32,7 +32,7 @@ class ResultsFolder:
     dataset: str = ""
     variant: str = ""
     given: tuple[Path, Path] | None = None
-    """The truth and the mask, where they are not those of the scene folder."""
+    """The truth and the mask, if they are not those of the scene folder."""
 
     @property
     def set_name(self) -> str:
@@ -56,7 +56,7 @@ class ResultsFolder:
         return "gen" in self.variant.lower() and "fp32" not in self.variant.lower()
 
     def truth_and_mask(self) -> tuple[Path, Path]:
-        """Return the files to score against. Raises `UserError` where one is missing."""
+        """Return the files to score against. Raises `UserError` if one is missing."""
         if self.given:
             return self.given
         target = self.scene_folder / "target"
@@ -128,7 +128,7 @@ def find_set(
 ) -> list[ResultsFolder]:
     """Return the folders of the set `name`: a variant, a set's full name, or a folder of folders.
 
-    Raises `UserError` where there is none.
+    Raises `UserError` if there is none.
     """
     matching = [
         folder

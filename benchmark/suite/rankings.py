@@ -46,7 +46,7 @@ class Ranker:
                 self.unavailable["ranking"] = str(error)
 
     def read_or_make(self, result: Scored) -> list[str]:
-        """Return the names of the completions by rank. Raises `UserError` where that fails.
+        """Return the names of the completions by rank. Raises `UserError` if that fails.
 
         The ranking in the folder counts while the completions are those that it was first seen
         with; otherwise the script makes one.
@@ -90,7 +90,7 @@ def find_fault(path: Path, result: Scored, cache: Cache | None) -> str | None:
 
 
 def make_ranking(folder: ResultsFolder, script: Path) -> None:
-    """Let `script` rank the completions in `folder`. Raises `UserError` where it fails."""
+    """Let `script` rank the completions in `folder`. Raises `UserError` if it fails."""
     if not script.is_file():
         raise UserError(f"{script}: no such file; --loftr_script_path none does without")
     references = folder.scene_folder / "ref"

@@ -58,7 +58,7 @@ class Scorer:
     loaded: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        """Settle what the numbers of each metric depend on beside the images."""
+        """Settle what the numbers of each metric depend on besides the images."""
         self.identities = {
             name: [name, metric.version, metric.settings()] for name, metric in self.metrics.items()
         }
@@ -177,7 +177,7 @@ def readable(photos: Sequence[Photo], result: Scored) -> list[Photo]:
 def choose_images(result: Scored, truth: Truth, run: Scorer) -> list[Path]:
     """Return the completions in a results folder that can be scored, and note what differs.
 
-    Raises `UserError` where there is none.
+    Raises `UserError` if there is none.
     """
     folder = result.folder.path
     there = sorted(numbered(folder), key=natural)
@@ -193,7 +193,7 @@ def choose_images(result: Scored, truth: Truth, run: Scorer) -> list[Path]:
 
 
 def check_sizes(paths: list[Path], truth: Truth, result: Scored, native: bool) -> list[Path]:
-    """Return the completions whose size allows scoring; say where one is not the truth's.
+    """Return the completions whose size allows scoring; say if one is not the truth's.
 
     At their own size only equal sizes can be compared; otherwise all are resized to one square.
     """

@@ -53,7 +53,7 @@ def build_parser() -> ArgumentParser:
         nargs="?",
         choices=MATCHERS,
         const="auto",
-        help="rank the completions with this matcher (auto: LoFTR if its weights can be had)",
+        help="rank the completions with this matcher (auto: LoFTR if its weights can be found)",
     )
     add("--model_path", help="what train_realfill.py left, or a base")
     add("--pretrained_model_name_or_path", help="the base, if the record does not name it")

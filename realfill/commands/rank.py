@@ -43,7 +43,7 @@ def build_parser() -> ArgumentParser:
     add("target_count", "references to have, with the best completions added", type=whole(1))
     add(
         "matcher",
-        "auto is LoFTR if its weights can be had, else SIFT",
+        "auto is LoFTR if its weights can be found, else SIFT",
         choices=MATCHERS,
         default="auto",
     )

@@ -36,7 +36,7 @@ class Matcher(Protocol):
     default_threshold: float
     """The confidence above which a match counts."""
     settings: dict[str, Any]
-    """All that decides the matches, beside the photos; JSON can hold it."""
+    """All that decides the matches, besides the photos; JSON can hold it."""
 
     def extract(self, image: Image.Image) -> Any:
         """Compute once for an RGB image what all its pairs share."""

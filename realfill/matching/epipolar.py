@@ -16,7 +16,7 @@ def fundamental_matrix(
     """Find the fundamental matrix F of correspondences (x, y in pixels, `(N, 2)` each) by MAGSAC.
 
     Returns F `(3, 3)`, with reference' F photo = 0 for homogeneous points, and the bool `(N,)` of
-    the correspondences that agree with it. F is None where fewer than `FEWEST_MATCHES` agree.
+    the correspondences that agree with it. F is None if fewer than `FEWEST_MATCHES` agree.
     """
     agreeing = np.zeros(len(points), bool)
     if len(points) < FEWEST_MATCHES:

@@ -19,7 +19,7 @@ class Geometry:
     """How the known region of the target lies to one reference."""
 
     matrix: np.ndarray | None
-    """The fundamental matrix `(3, 3)`, or None where too few known matches agree on one."""
+    """The fundamental matrix `(3, 3)`, or None if too few known matches agree on one."""
     known: int
     """Matches of the known region."""
     agreeing: int
@@ -34,7 +34,7 @@ class Ranked:
     numbers: dict[str, int]
     """Correspondences that count, by reference."""
     confidences: dict[str, float]
-    """Their mean confidence in 0..1, by reference; 0 where there are none."""
+    """Their mean confidence in 0..1, by reference; 0 if there are none."""
     consensus: float
     """1 less the root mean square difference to the median of all completions, of 255."""
 
@@ -67,7 +67,7 @@ def counting(
     """Say which matches count, bool `(N,)`.
 
     "whole" counts all; "hole" those that end in the bool `(H, W)` `hole`; "geometric" those of
-    them that agree with `geometry`, or all of them where it has no matrix.
+    them that agree with `geometry`, or all of them if it has no matrix.
     """
     if count == "whole":
         return np.ones(len(matches.points), bool)

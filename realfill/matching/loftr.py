@@ -79,9 +79,9 @@ def stack(items: list[Any]) -> Any:
 
 
 def find_weights(model_type: str) -> Path:
-    """Return kornia's checkpoint of `model_type`, downloaded where it is not there yet.
+    """Return kornia's checkpoint of `model_type`, downloaded if it is not there yet.
 
-    Raises `UserError` where it cannot be had.
+    Raises `UserError` if it cannot be found.
     """
     name = f"loftr_{model_type}.ckpt"
     downloaded_by_kornia = Path(torch.hub.get_dir()) / "checkpoints" / name
@@ -90,7 +90,7 @@ def find_weights(model_type: str) -> Path:
     if isinstance(downloaded := try_to_load_from_cache(REPOSITORY, name), str):
         return Path(downloaded)
     try:
-        # This fails at once without a network, where a download tries for half a minute.
+        # This fails at once without a network; a download tries for half a minute.
         HfApi().model_info(REPOSITORY, timeout=10)
         return Path(hf_hub_download(REPOSITORY, name))
     except Exception as error:  # the hub's HTTP library differs from version to version
@@ -102,7 +102,7 @@ def find_weights(model_type: str) -> Path:
 
 
 def load_weights(path: Path) -> LoFTR:
-    """Return LoFTR with the checkpoint in `path`. Raises `UserError` where it holds none."""
+    """Return LoFTR with the checkpoint in `path`. Raises `UserError` if it holds none."""
     model = LoFTR(pretrained=None)
     try:
         with warnings.catch_warnings():  # of odd files: one line says enough

@@ -23,9 +23,9 @@ CACHE = ".matches"
 
 
 def choose_matcher(name: str, model_type: str = "outdoor", weights: Path | None = None) -> Matcher:
-    """Return the matcher `name`; "auto" is LoFTR where its weights can be had, else SIFT.
+    """Return the matcher `name`; "auto" is LoFTR if its weights can be found, else SIFT.
 
-    Raises `UserError` where LoFTR is asked for and its weights cannot be had.
+    Raises `UserError` if LoFTR is asked for and its weights cannot be found.
     """
     if name == "sift":
         return Sift()
@@ -130,7 +130,7 @@ def write_matches(path: Path, matches: Matches) -> None:
 
 
 def read_matches(path: Path) -> Matches | None:
-    """Read the matches of a pair, or return None where they are not there or damaged."""
+    """Read the matches of a pair, or return None if they are not there or damaged."""
     try:
         return Matches(**load_file(path))
     except (OSError, SafetensorError, TypeError):

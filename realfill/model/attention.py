@@ -17,9 +17,9 @@ def attend_on_cpu(
     encoder_hidden_states: Tensor | None = None,
     **others: Any,
 ) -> Tensor:
-    """Compute `attention`: with matrix products where keys are few, else with torch's own kernel.
+    """Compute `attention`: with matrix products if keys are few, else with torch's own kernel.
 
-    Backwards, torch's kernel is slow on a CPU where sequences are short: four times slower than
+    Backwards, torch's kernel is slow on a CPU if sequences are short: four times slower than
     the matrix products with 64 keys, as fast with 1,024.
     """
     keys = hidden_states if encoder_hidden_states is None else encoder_hidden_states

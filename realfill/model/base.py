@@ -20,7 +20,7 @@ EMBEDDED_BASE = "data/tiny-inpainting"
 def resolve_base(name: str) -> str:
     """Return where the base `name` is now: a folder, or an id on the hub.
 
-    Raises `UserError` where `name` looks like a path and there is nothing.
+    Raises `UserError` if `name` looks like a path and there is nothing.
     """
     if name in MOVED:
         print(f"{name} was deleted from the hub; using its mirror {MOVED[name]}", file=sys.stderr)
@@ -52,7 +52,7 @@ def load_base(
 ) -> StableDiffusionInpaintPipeline:
     """Load an inpainting base from a folder or the hub, its weights as `dtype`, on the CPU.
 
-    Raises `UserError` where it cannot be had or its UNet takes no mask and masked latents.
+    Raises `UserError` if it cannot be found or its UNet takes no mask and masked latents.
     """
     source = resolve_base(name)
     local = Path(source).is_dir() or not hub_answers(source, revision)
@@ -92,7 +92,7 @@ def check_inpainting(source: str, revision: str | None, local: bool) -> None:
     channels, latents = unet["in_channels"], unet["out_channels"]
     if channels != 2 * latents + 1:
         raise UserError(
-            f"{source}: its UNet takes {channels} channels where an inpainting model takes "
+            f"{source}: its UNet takes {channels} channels, but an inpainting model takes "
             f"{2 * latents + 1} (latents, mask, masked latents); use an inpainting base, such as "
             f"{DEFAULT_BASE}"
         )

@@ -34,7 +34,7 @@ def load_depth_model(
 
     Returns a function from an RGB photo to its relative inverse depth, `(H, W)` on `device`, right
     up to a scale and a shift, larger where nearer; and a hash that tells models apart. Raises
-    `UserError` if the model cannot be had or is none of depth.
+    `UserError` if the model cannot be found or is none of depth.
     """
     model, processor = load(name)
     is_metric = (

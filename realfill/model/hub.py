@@ -7,9 +7,9 @@ from realfill.errors import UserError
 
 
 def hub_answers(source: str, revision: str | None = None) -> bool:
-    """Say whether the hub can be reached; where not, only what was downloaded before is there.
+    """Say whether the hub can be reached; if not, only what was downloaded before is there.
 
-    Raises `UserError` where the hub answers that it has no such model for us.
+    Raises `UserError` if the hub answers that it has no such model for us.
     """
     try:
         HfApi().model_info(source, revision=revision, timeout=10)

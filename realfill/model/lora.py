@@ -19,7 +19,7 @@ TEXT_ENCODER_TARGETS = ("k_proj", "q_proj", "v_proj", "out_proj")
 def add_lora(pipeline: StableDiffusionInpaintPipeline, settings: TrainingSettings) -> None:
     """Freeze `pipeline` and add trainable fp32 LoRA layers to UNet and text encoder.
 
-    The text encoder gets none where its learning rate is 0. Raises `UserError` where a model has
+    The text encoder gets none if its learning rate is 0. Raises `UserError` if a model has
     no modules of the names asked for.
     """
     for model in (pipeline.vae, pipeline.unet, pipeline.text_encoder):

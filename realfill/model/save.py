@@ -53,7 +53,7 @@ def save_merged(folder: Path, record: TrainingRecord) -> None:
 
 
 def check_hub(token: str | None) -> HfApi:
-    """Return the hub's interface, logged in. Raises `UserError` where that fails."""
+    """Return the hub's interface, logged in. Raises `UserError` if that fails."""
     api = HfApi(token=token)
     try:
         api.whoami()

@@ -37,7 +37,7 @@ class Ranking:
     count: str
     threshold: float
     geometries: dict[str, Geometry]
-    """By reference; empty where geometry does not count."""
+    """By reference; empty if geometry does not count."""
     completions: list[Ranked]
     """Best first."""
     counted: dict[str, Matches]

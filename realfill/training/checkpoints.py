@@ -94,7 +94,7 @@ def list_checkpoints(output_dir: Path) -> list[Path]:
 def find_checkpoint(output_dir: Path, requested: str) -> Path | None:
     """Return the checkpoint to resume from: `requested`, or the newest undamaged for "latest".
 
-    Returns None where "latest" finds none. Raises `UserError` where `requested` is unusable.
+    Returns None if "latest" finds none. Raises `UserError` if `requested` is unusable.
     """
     if requested != "latest":
         candidates = (Path(requested), output_dir / Path(requested).name)
@@ -113,7 +113,7 @@ def find_checkpoint(output_dir: Path, requested: str) -> Path | None:
 
 
 def find_damage(folder: Path) -> str | None:
-    """Say what is wrong with a checkpoint, or return None where it is whole."""
+    """Say what is wrong with a checkpoint, or return None if it is whole."""
     try:
         hashes = json.loads((folder / STATE_FILE).read_text("utf-8"))["files"]
         for name, expected in hashes.items():

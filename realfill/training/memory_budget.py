@@ -81,7 +81,7 @@ def possible_savings(device: torch.device) -> list[str]:
 def limit_memory(gigabytes: float, device: torch.device) -> None:
     """Make allocations over `gigabytes` (2^30 bytes) fail: torch's on a GPU, all on a CPU.
 
-    Raises `UserError` where there is no way to.
+    Raises `UserError` if there is no way to.
     """
     size = int(gigabytes * 2**30)
     if device.type == "cuda":
@@ -149,7 +149,7 @@ def try_within_limit(
 
 @contextmanager
 def explain_shortage() -> Iterator[None]:
-    """Raise `UserError` with advice where memory runs out."""
+    """Raise `UserError` with advice if memory runs out."""
     try:
         yield
     except Exception as error:

@@ -17,7 +17,7 @@ MERGED = ("model_index.json", "scheduler", "text_encoder", "tokenizer", "unet", 
 def check_output(output_dir: Path, scene: Path, resume: str | None) -> Path | None:
     """Return the checkpoint to go on from.
 
-    Raises `UserError` if a training is there already that this run does not go on from, or if
+    Raises `UserError` if a training run is there already that this run does not go on from, or if
     the folder is a scene's.
     """
     refuse_scene(output_dir, scene)
@@ -26,14 +26,14 @@ def check_output(output_dir: Path, scene: Path, resume: str | None) -> Path | No
         checkpoint = find_checkpoint(output_dir, resume)
         if checkpoint and holds_training and checkpoint.resolve().parent != output_dir.resolve():
             raise UserError(
-                f"{output_dir}: holds a training already, and {checkpoint} is of another folder; "
-                "choose another --output_dir to go on there"
+                f"{output_dir}: holds a training run already, and {checkpoint} is of another "
+                "folder; choose another --output_dir to go on there"
             )
         return checkpoint
     if holds_training:
         raise UserError(
-            f"{output_dir}: holds a training already; go on with --resume_from_checkpoint latest, "
-            "or choose another --output_dir"
+            f"{output_dir}: holds a training run already; go on with --resume_from_checkpoint "
+            "latest, or choose another --output_dir"
         )
     return None
 
@@ -51,7 +51,7 @@ def is_merged(output_dir: Path) -> bool:
 def is_finished(output_dir: Path, record: TrainingRecord, checkpoint: Path | None) -> bool:
     """Say whether `output_dir` holds just what this run would leave, whole.
 
-    Raises `UserError` if it holds the result of another training.
+    Raises `UserError` if it holds the result of another training run.
     """
     previous = TrainingRecord.read(output_dir)
     if not (output_dir / LORA_FILE).exists() or not previous.script:
@@ -63,8 +63,8 @@ def is_finished(output_dir: Path, record: TrainingRecord, checkpoint: Path | Non
         return True
     if checkpoint is None and not same:
         raise UserError(
-            f"{output_dir}: holds the result of another training and no checkpoint to go on from; "
-            "choose another --output_dir"
+            f"{output_dir}: holds the result of another training run and no checkpoint to go on "
+            "from; choose another --output_dir"
         )
     return False
 
@@ -75,7 +75,7 @@ def comparable(record: TrainingRecord, names: tuple[str, ...]) -> dict[str, Any]
 
 
 def require_same(record: TrainingRecord, previous: TrainingRecord, checkpoint: Path) -> None:
-    """Raise `UserError` if a checkpoint was made by another training than this one, or a longer."""
+    """Raise `UserError` if another training run than this one made a checkpoint, or a longer."""
     for thing, value in record.identity.items():
         if previous.identity.get(thing) != value:
             raise UserError(

@@ -51,7 +51,7 @@ def gather_facts(arguments: Namespace) -> list[PartFacts]:
 
 
 def read_history(folder: Path) -> list[PartFacts]:
-    """Return what training the pipeline in `folder` took. Raises `UserError` where none says so."""
+    """Return what training the pipeline in `folder` took. Raises `UserError` if none says so."""
     if not (folder / HISTORY_FILE).is_file():
         raise UserError(f"{folder}: no {HISTORY_FILE} in it; begin from what this script left")
     return [PartFacts(**facts) for facts in json.loads((folder / HISTORY_FILE).read_text())]

@@ -117,7 +117,7 @@ def save(
 def restore(
     model: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer, path: Path
 ) -> tuple[int, float]:
-    """Bring the training to where it was saved; return the steps and the seconds done."""
+    """Bring the training run to where it was saved; return the steps and the seconds done."""
     if not path.exists():
         return 0, 0.0
     tensors = load_file(path)

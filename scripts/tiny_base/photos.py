@@ -37,7 +37,7 @@ class Photos:
 def list_photos(folder: Path, held_out_count: int) -> tuple[list[Path], list[Path]]:
     """Return the paths of the photos to train on, and of the last `bsds-*`, which are held out.
 
-    Raises `UserError` where either would be none.
+    Raises `UserError` if either would be none.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a folder of photos as --photos")
