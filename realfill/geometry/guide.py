@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageChops, ImageFilter, ImageStat
 
 from realfill.errors import UserError
+from realfill.geometry.files import PICTURES, RECORD, REPORT
 from realfill.geometry.findings import Findings, look
 from realfill.geometry.prefill import CONFIDENT, Prefill, empty_prefill
 from realfill.geometry.relative import DepthModel
@@ -20,8 +21,6 @@ from realfill.images.read import read_photo
 from realfill.scene import Scene
 from realfill.storage import write_image, write_json
 
-RECORD, REPORT = "cameras.json", "geometry.png"
-PICTURES = ("prefill.png", "confidence.png")
 METHOD_VERSION = 4
 """To be raised when the same photos would give another prefill, so that none is reused."""
 SMALLEST_DETAIL = 96

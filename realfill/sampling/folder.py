@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from realfill.errors import UserError
+from realfill.geometry.files import PICTURES, RECORD, REPORT
 from realfill.images.read import read_photo
 from realfill.ranking_file import RANKING_FILE, SHEET_FILE
 from realfill.record import Record, claim, refuse_model, refuse_scene
@@ -27,10 +28,9 @@ PROVENANCE_FOLDER = "provenance"
 OTHER_FILES = (
     BEST_FILE,
     "contact_sheet.png",
-    "prefill.png",
-    "confidence.png",
-    "cameras.json",
-    "geometry.png",
+    *PICTURES,
+    RECORD,
+    REPORT,
     PROVENANCE_FILE,
     PROVENANCE_FOLDER,
 )
