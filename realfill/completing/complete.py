@@ -11,7 +11,8 @@ from realfill.completing.fillers import exemplar_filler, no_filler
 from realfill.completing.job import Completion, Filler, Job, Rest
 from realfill.completing.present import present
 from realfill.devices import start_process
-from realfill.geometry.guide import REPORT, cached_prefill, find_anew, guide
+from realfill.geometry.files import REPORT
+from realfill.geometry.guide import cached_prefill, find_anew, guide
 from realfill.geometry.relative import DepthModel
 from realfill.lock import one_writer
 from realfill.record import CompletionsRecord, Record, all_versions
