@@ -82,9 +82,12 @@ class Metric(ABC):
 class SetMetric(Metric):
     """A comparison of all completions of a set with all truths of their scenes.
 
-    It has one score. Its `measure` returns the features of each photo, without looking at the
-    truth, which may be None.
+    It has one score.
     """
+
+    @abstractmethod
+    def measure(self, truth: Truth | None, completions: Sequence[Photo]) -> list[list[float]]:
+        """Return the features of each photo, without looking at the truth."""
 
     @abstractmethod
     def distance(self, truths: np.ndarray, completions: np.ndarray) -> float:

@@ -48,7 +48,7 @@ class Fid(SetMetric):
                 model = inception.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
             self.model, self.device = model.to(device()), device()
 
-    def measure(self, truth: Truth, completions: Sequence[Photo]) -> list[list[float]]:
+    def measure(self, truth: Truth | None, completions: Sequence[Photo]) -> list[list[float]]:
         """Return the 2048 features of each photo."""
         import torch
 

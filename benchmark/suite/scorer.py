@@ -78,7 +78,7 @@ class Scorer:
         result.images = [photo.path.name for photo in photos]
         for name, metric in self.metrics.items():
             if photos and isinstance(metric, SetMetric):
-                found = self.numbers(name, [truth, *photos], hashes, truth, result)
+                found = self.numbers(name, [truth, *photos], hashes, None, result)
                 if truth.path in found:
                     result.features[name] = list(found.values())
             elif photos:
@@ -95,15 +95,14 @@ class Scorer:
         name: str,
         photos: Sequence[Photo],
         hashes: dict[Path, str],
-        truth: Truth,
+        truth: Truth | None,
         result: Scored,
     ) -> dict[Path, list[float]]:
         """Return the numbers of a metric for those `photos` that have them, in their order.
 
-        A set metric's are features, which depend on nothing but the photo.
+        `truth` is None for features, which depend on nothing but the photo.
         """
-        alone = isinstance(self.metrics[name], SetMetric)
-        context = [] if alone else [hashes[truth.path], hashes[truth.mask_path]]
+        context = [hashes[truth.path], hashes[truth.mask_path]] if truth else []
         identity = self.identities[name]
         keys = {photo.path: make_key(*identity, hashes[photo.path], *context) for photo in photos}
         known = {} if name in self.forced else self.cache.read(keys.values())
@@ -125,7 +124,7 @@ class Scorer:
             result.left_out.append(f"{name}: {reason}")
         return {path: json.loads(known[key]) for path, key in keys.items() if key in known}
 
-    def measure(self, name: str, truth: Truth, photos: Sequence[Photo]) -> list[list[float]]:
+    def measure(self, name: str, truth: Truth | None, photos: Sequence[Photo]) -> list[list[float]]:
         """Measure `photos`, loading the metric before its first. Raises `Unavailable`."""
         if name in self.unavailable:
             raise Unavailable(self.unavailable[name])
@@ -133,7 +132,12 @@ class Scorer:
         if photos and name not in self.loaded:
             metric.load()
             self.loaded.add(name)
-        return metric.measure(truth, photos) if photos else []
+        if not photos:
+            return []
+        if isinstance(metric, SetMetric):
+            return metric.measure(truth, photos)
+        assert truth is not None, "only features are of photos alone"
+        return metric.measure(truth, photos)
 
 
 def hash_files(
