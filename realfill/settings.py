@@ -49,6 +49,7 @@ class Hyperparameters:
     lora_dropout: float = 0.1
     lora_target_modules: tuple[str, ...] = UNET_TARGETS
     latent_reuse: int = 8
+    use_geometry: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,6 +69,7 @@ def build_parser() -> ArgumentParser:
         "uses of an encoded crop, on average; 1 encodes anew for every step",
         type=whole(1),
     )
+    switch("use_geometry", "learn what the references show of the hole, and to fill that in them")
     switch("use_8bit_adam", "8-bit AdamW from bitsandbytes: less memory")
     switch("use_4bit_base", "the frozen UNet's linear layers as NF4 from bitsandbytes")
     add("adam_beta1", "decay of AdamW's first moment", type=real(0, below=1))

@@ -1,7 +1,7 @@
 """Drawing training samples from a scene (RealFill, section 3.2): photo, crop, mask."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,10 +11,13 @@ from torch import Tensor
 
 from realfill.images.blend import resize
 from realfill.scene import Scene
+from realfill.training.hints import Hints
 from realfill.training.masks import random_masks
 
 LARGEST_RESIZE = 1.125
 """A photo's short side is resized to between one and this many crop sides, then cropped."""
+AIMED = 0.5
+"""Share of a reference's masks that hide what it shows of the target's hole, if that is known."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,10 @@ class TrainingPhotos:
     photos: list[Tensor]
     hole: Tensor
     """bool `(1, H, W)`: True where the target is to be filled."""
+    confidence: Tensor | None = None
+    """`(1, H, W)` in [0, 1]: how far the target's pixels in the hole are believed; None: not."""
+    regions: dict[int, Tensor] = field(default_factory=dict)
+    """By number of the photo, where it shows what the hole hides: bool `(1, H, W)`."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +42,16 @@ class Batch:
     masks: Tensor
     """`(N, 1, S, S)` of 0 (known) and 1 (to fill)."""
     unknown: Tensor
-    """`(N, 1, S, S)`: 1 where the photo itself is not known: the target's hole."""
+    """`(N, 1, S, S)` in [0, 1]: 1 where the photo itself is not known, as in the target's hole."""
 
 
-def upload_photos(scene: Scene, resolution: int, device: torch.device) -> TrainingPhotos:
-    """Shrink the scene's photos to the largest size that a crop is drawn from and upload them."""
+def upload_photos(
+    scene: Scene, resolution: int, device: torch.device, hints: Hints | None = None
+) -> TrainingPhotos:
+    """Shrink the scene's photos to the largest size that a crop is drawn from and upload them.
+
+    With `hints`, the target's hole holds what geometry found there.
+    """
 
     def shrink(image: Image.Image) -> Tensor:
         scale = math.ceil(resolution * LARGEST_RESIZE) / min(image.size)
@@ -47,8 +59,16 @@ def upload_photos(scene: Scene, resolution: int, device: torch.device) -> Traini
         pixels = np.array(image).reshape(image.height, image.width, -1)
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().to(device)
 
-    photos = [shrink(image) for image in (*scene.references.values(), scene.target)]
-    return TrainingPhotos(photos, shrink(scene.mask) > 0)
+    references, hole = (
+        [shrink(photo) for photo in scene.references.values()],
+        shrink(scene.mask) > 0,
+    )
+    if hints is None:
+        return TrainingPhotos([*references, shrink(scene.target)], hole)
+    names = list(scene.references)
+    regions = {names.index(name): shrink(seen) > 127 for name, seen in hints.regions.items()}
+    confidence = shrink(hints.confidence).float() / 255
+    return TrainingPhotos([*references, shrink(hints.image)], hole, confidence, regions)
 
 
 def draw_batch(scene: TrainingPhotos, count: int, size: int, generator: torch.Generator) -> Batch:
@@ -57,6 +77,7 @@ def draw_batch(scene: TrainingPhotos, count: int, size: int, generator: torch.Ge
     chosen = torch.randint(len(scene.photos), (count,), generator=generator).tolist()
     numbers = torch.rand(count, 3, generator=generator).tolist()
     masks = random_masks(count, size, generator).to(device)
+    aimed = torch.rand(count, generator=generator) < AIMED if scene.regions else torch.zeros(count)
     images, unknown = [], torch.zeros_like(masks)
     for i, (index, (scale, down, right)) in enumerate(zip(chosen, numbers, strict=True)):
         photo = scene.photos[index]
@@ -69,6 +90,11 @@ def draw_batch(scene: TrainingPhotos, count: int, size: int, generator: torch.Ge
         if index == len(scene.photos) - 1:
             hole = resize_crop(scene.hole[window].float(), size)
             masks[i], unknown[i] = (hole > 0.5).float(), (hole > 0).float()
+            if scene.confidence is not None:
+                unknown[i] *= 1 - resize_crop(scene.confidence[window], size)
+        elif aimed[i] and index in scene.regions:
+            region = resize_crop(scene.regions[index][window].float(), size) > 0.5
+            masks[i] = region.float() if region.any() else masks[i]
     return Batch(torch.stack(images) / 127.5 - 1, masks, unknown)
 
 

@@ -12,6 +12,8 @@ from realfill.training.checkpoints import find_checkpoint
 SCRIPT = "train_realfill.py"
 MERGED = ("model_index.json", "scheduler", "text_encoder", "tokenizer", "unet", "vae")
 """What `--save_merged` adds."""
+NEW_SETTINGS = {"use_geometry": False}
+"""What records of earlier releases do not say, as it was then."""
 
 
 def check_output(output_dir: Path, scene: Path, resume: str | None) -> Path | None:
@@ -71,7 +73,9 @@ def is_finished(output_dir: Path, record: TrainingRecord, checkpoint: Path | Non
 
 def comparable(record: TrainingRecord, names: tuple[str, ...]) -> dict[str, Any]:
     """Return those entries of `record` as they come back from JSON."""
-    return json.loads(json.dumps({name: getattr(record, name) for name in names}))
+    entries = {name: getattr(record, name) for name in names}
+    entries["settings"] = NEW_SETTINGS | record.settings
+    return json.loads(json.dumps(entries))
 
 
 def require_same(record: TrainingRecord, previous: TrainingRecord, checkpoint: Path) -> None:
@@ -82,8 +86,9 @@ def require_same(record: TrainingRecord, previous: TrainingRecord, checkpoint: P
                 f"{checkpoint}: was trained with another {thing}; use the one that it was trained "
                 "with, or another --output_dir"
             )
+    before = NEW_SETTINGS | previous.settings
     for name, value in comparable(record, ("settings",))["settings"].items():
-        saved = previous.settings.get(name)
+        saved = before.get(name)
         if name != "max_train_steps" and saved != value:
             raise UserError(
                 f"{checkpoint}: was trained with --{name} {saved}, this run has {value}; "

@@ -28,6 +28,7 @@ from realfill.training.build import (
 )
 from realfill.training.checkpoints import load_checkpoint, save_checkpoint
 from realfill.training.crops import upload_photos
+from realfill.training.hints import find_hints
 from realfill.training.latent_pool import DrawPool, EncodedDraws
 from realfill.training.loss import diffusion_loss
 from realfill.training.state import restore_tensors, training_tensors
@@ -76,8 +77,9 @@ class Trainer:
         unet, text_encoder, optimizer = accelerator.prepare(
             pipeline.unet, pipeline.text_encoder, optimizer
         )
+        hints = find_hints(scene, accelerator.device) if settings.use_geometry else None
         pool = DrawPool(
-            upload_photos(scene, settings.resolution, accelerator.device),
+            upload_photos(scene, settings.resolution, accelerator.device, hints),
             pipeline.vae,
             settings.train_batch_size,
             settings.resolution,
