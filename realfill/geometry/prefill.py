@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from realfill.geometry.calibration import evidence, expected_error, limit, share_right
-from realfill.geometry.colours import spread
+from realfill.geometry.colour_grid import Recolouring, fit_grid, recolour
+from realfill.geometry.colours import apply_tone, spread
 from realfill.geometry.relative import Shapes
 from realfill.geometry.rendering import (
     Stage,
@@ -40,6 +41,8 @@ CONFIDENT = 0.4
 
 Its error is 60% of interpolation's or less, and 80% of the pixels like it in the band are right.
 """
+LOCAL_WINS = 0.9
+"""Error in the band over that of tone curves alone, below which local changes are worth it."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,9 @@ def make_prefill(scene: Scene, cameras: Cameras, depths: Depths | None) -> Prefi
     stage, depth, cost = depths
     target, hole, outside = stage.target, stage.hole, stage.outside
     warped, inside = warp(list(stage.photos.values()), cameras, depth, stage.points)
-    tones = fit_tones(warped, inside, stage)
-    picture, disagreement = render(warped, inside, tones, cameras)
+    changes = fit_colours(warped, inside, stage)
+    recoloured = recolour_each(warped, changes, stage.points)
+    picture, disagreement = render(recoloured, inside, cameras)
     seen = ~picture[0].isnan()
     tested = stage.band & seen
     if not tested.any():
@@ -108,7 +112,7 @@ def make_prefill(scene: Scene, cameras: Cameras, depths: Depths | None) -> Prefi
         near = (1 - distance_to(~hole) / stage.width).clamp_min(0)
         confidence = torch.where(disagreement.isnan(), confidence * near, confidence)
     confidence = torch.where(hole & seen, confidence.clamp_min(1 / 255), 0)
-    image, confidence = finish(scene, stage, cameras, tones, depth, confidence)
+    image, confidence = finish(scene, stage, cameras, changes, depth, confidence)
     share = (confidence[hole_of(scene, depth.device)] >= CONFIDENT).float().mean().item()
     used = f"{cameras.method}, {len(cameras.views)} of {len(scene.references)} references"
     if stage.shapes is not None:
@@ -125,13 +129,53 @@ def use_of_shapes(cameras: Cameras, stage: Stage) -> str:
     return "depth in the hole by the model" if is_used else "the depth model does not fit"
 
 
+def fit_colours(warped: Tensor, inside: Tensor, stage: Stage) -> list[Recolouring]:
+    """Return how the colours of each warped photo `(N, 3, H, W)` become the target's.
+
+    By tone curves, and by local changes after them if these predict the withheld band well enough.
+    """
+    corners = torch.stack([stage.points[0, 0], stage.points[-1, -1]])
+    plain = [Recolouring(tone, None, corners) for tone in fit_tones(warped, inside, stage)]
+    local = []
+    for photo, there, change in zip(warped, inside, plain, strict=True):
+        common, toned = stage.outside & (there[0] > 0), apply_tone(photo, change.tone)
+        grid = fit_grid(toned, stage.target, common, stage.points, corners)
+        local.append(change._replace(grid=grid))
+    before, after = (
+        band_error(recolour_each(warped, changes, stage.points), inside, stage)
+        for changes in (plain, local)
+    )
+    return local if after < LOCAL_WINS * before else plain
+
+
+def band_error(photos: Tensor, inside: Tensor, stage: Stage) -> float:
+    """Return the mean error of `(N, 3, H, W)` photos in the withheld band; nan if none is seen."""
+    errors = []
+    for photo, there in zip(photos, inside > 0, strict=True):
+        predicted = correct(torch.where(there, photo, torch.nan), stage.target, stage.outside)
+        tested = stage.band & there[0]
+        errors.append(window_error(predicted, stage.target, tested)[tested].mean())
+    return torch.stack(errors).nanmean().item()
+
+
+def recolour_each(warped: Tensor, changes: list[Recolouring], points: Tensor) -> Tensor:
+    """Return the warped photos `(N, 3, H, W)` in the target's colours; see `recolour`."""
+    pairs = zip(warped, changes, strict=True)
+    return torch.stack([recolour(photo, change, points) for photo, change in pairs])
+
+
 def empty_prefill(scene: Scene, message: str) -> Prefill:
     """Return a prefill that fills nothing."""
     return Prefill(scene.target, Image.new("L", scene.target.size), message)
 
 
 def finish(
-    scene: Scene, stage: Stage, cameras: Cameras, tones: list[Tensor], depth: Tensor, sure: Tensor
+    scene: Scene,
+    stage: Stage,
+    cameras: Cameras,
+    changes: list[Recolouring],
+    depth: Tensor,
+    sure: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Render around the hole at the photo's own size, the withheld band taken in as known.
 
@@ -146,7 +190,8 @@ def finish(
         for part, mode in ((depth, "nearest"), (sure, "bilinear"))
     )
     photos = [to_tensor(scene.references[name], depth.device) for name in cameras.views]
-    picture, _ = render(*warp(photos, cameras, depth, points), tones, cameras)
+    warped, inside = warp(photos, cameras, depth, points)
+    picture, _ = render(recolour_each(warped, changes, points), inside, cameras)
     around, inner = target[(slice(None), *box)], hole[box]
     picture = correct(picture, around, ~inner)
     seen = inner & ~picture[0].isnan()

@@ -120,13 +120,10 @@ def warp(
     return torch.cat([image for image, _ in seen]), torch.cat([inside for _, inside in seen])
 
 
-def render(
-    warped: Tensor, inside: Tensor, tones: list[Tensor], cameras: Cameras
-) -> tuple[Tensor, Tensor]:
+def render(photos: Tensor, inside: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
     """Fuse warped references in the target's colours; see `fuse` for what it returns."""
-    toned = [apply_tone(image, tone) for image, tone in zip(warped, tones, strict=True)]
     distances = [float(np.linalg.norm(view.center)) for view in cameras.views.values()]
-    return fuse(torch.stack(toned), inside, distances)
+    return fuse(photos, inside, distances)
 
 
 def find_depth(cameras: Cameras, stage: Stage) -> tuple[Tensor, Tensor]:
@@ -191,11 +188,9 @@ def predict_at(depth: Tensor, cameras: Cameras, stage: Stage) -> tuple[Tensor, l
     photos = [stage.photos[name] for name in cameras.views]
     warped, inside = warp(photos, cameras, depth, stage.points)
     tones = fit_tones(warped, inside, stage)
-    picture, _ = render(warped, inside, tones, cameras)
-    each = [
-        torch.where(there > 0, apply_tone(image, tone), torch.nan)
-        for image, there, tone in zip(warped, inside, tones, strict=True)
-    ]
+    toned = torch.stack([apply_tone(*pair) for pair in zip(warped, tones, strict=True)])
+    picture, _ = render(toned, inside, cameras)
+    each = torch.where(inside > 0, toned, torch.nan)
     corrected = [correct(image, stage.target, stage.outside) for image in (picture, *each)]
     return corrected[0], corrected[1:]
 
