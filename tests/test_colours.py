@@ -1,10 +1,12 @@
-"""References of other weather: their colours, brought to the target's place by place."""
+"""References of other weather: their colours brought to the target's, and how far to trust them."""
 
 from dataclasses import replace
 
+import pytest
 import torch
 from torch import Tensor
 
+from realfill.geometry.calibration import evidence, share_right
 from realfill.geometry.colour_grid import Recolouring, fit_grid, recolour
 from realfill.geometry.colours import apply_tone
 from realfill.geometry.prefill import fit_colours
@@ -77,6 +79,18 @@ def test_the_change_goes_on_smoothly_where_nothing_is_known() -> None:
     assert torch.equal(recoloured(photo, target, known), photo)
     known[:, :20] = True
     assert (recoloured(photo, target, known) - target).abs().mean() < 0.01
+
+
+@pytest.mark.parametrize("trusty", [True, False])
+def test_the_band_says_how_far_to_trust_a_reference_that_looks_alone(trusty: bool) -> None:
+    disagreement = torch.linspace(0, 0.1, 80).repeat(60, 1)
+    wrong = disagreement > 0.05
+    disagreement[:20], wrong[:20] = torch.nan, not trusty
+    clues = evidence(disagreement, torch.full_like(disagreement, 0.1))
+    share = share_right(clues, 0.2 * wrong, torch.ones_like(wrong))
+    alone = disagreement.isnan()
+    assert (share[alone] > 0.9).all() if trusty else (share[alone] < 0.1).all()
+    assert share[~alone & ~wrong].mean() > 0.9
 
 
 def recoloured(photo: Tensor, target: Tensor, known: Tensor) -> Tensor:

@@ -15,11 +15,13 @@ PRIOR = 5.0
 
 
 def evidence(disagreement: Tensor, cost: Tensor) -> Tensor:
-    """Return `(2, H, W)`: the references' disagreement in colour and what the depth's vote cost.
+    """Return `(3, H, W)`: disagreement in colour, what the depth's vote cost, one if unconfirmed.
 
-    Where one reference looks alone, or nobody voted, a middling figure stands for either.
+    Where one reference looks alone, or nobody voted, a middling figure stands for either of the
+    first two. How right a lone reference is differs from scene to scene: the third can tell.
     """
-    return torch.stack([disagreement.nan_to_num(0.05), cost.nan_to_num(0.25)])
+    alone = disagreement.isnan().float()
+    return torch.stack([disagreement.nan_to_num(0.05), cost.nan_to_num(0.25), alone])
 
 
 def expected_error(clues: Tensor, error: Tensor, region: Tensor) -> Tensor:
