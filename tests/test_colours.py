@@ -37,7 +37,7 @@ def make_stage(target: Tensor) -> Stage:
     hole, wider = torch.zeros(2, *SIZE, dtype=torch.bool)
     hole[20:40, 48:66] = True
     wider[16:44, 44:70] = True
-    return Stage(target, hole, wider & ~hole, ~wider, pixel_grid(*SIZE), 4, {})
+    return Stage(target, hole, wider & ~hole, ~wider, pixel_grid(SIZE), 4, {})
 
 
 def test_a_local_cast_is_taken_off_in_the_hole() -> None:
@@ -95,7 +95,7 @@ def test_the_band_says_how_far_to_trust_a_reference_that_looks_alone(trusty: boo
 
 def recoloured(photo: Tensor, target: Tensor, known: Tensor) -> Tensor:
     """Return the photo through a grid fitted to what is known, without a tone curve."""
-    points = pixel_grid(*SIZE)
+    points = pixel_grid(SIZE)
     corners = torch.stack([points[0, 0], points[-1, -1]])
     grid = fit_grid(photo, target, known, points, corners)
     identity = torch.cat([torch.zeros(1, 3), torch.eye(3), torch.zeros(3, 3)])

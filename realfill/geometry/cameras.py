@@ -112,6 +112,6 @@ def without_copies(
 def nearest_views(cameras: Cameras) -> Cameras:
     """Return the cameras with the views that are nearest to the target, in their old order."""
     distances = {name: np.linalg.norm(view.center) for name, view in cameras.views.items()}
-    kept = sorted(distances, key=distances.get)[:MOST_VIEWS]
+    kept = sorted(distances, key=distances.__getitem__)[:MOST_VIEWS]
     views = {name: view for name, view in cameras.views.items() if name in kept}
     return replace(cameras, views=views)

@@ -98,7 +98,7 @@ def confident_mask(prefill: Prefill, mask: Image.Image) -> Image.Image:
     """
     width = max(3, min(mask.size) // SMALLEST_DETAIL // 2 * 2 + 1)
     limit = round(255 * CONFIDENT)
-    confident = prefill.confidence.point(lambda value: 255 if value >= limit else 0)
+    confident = prefill.confidence.point([255 if value >= limit else 0 for value in range(256)])
     confident = ImageChops.lighter(confident, ImageChops.invert(mask))
     grow, shrink = ImageFilter.MaxFilter(width), ImageFilter.MinFilter(width)
     for step in (grow, shrink, shrink, grow):

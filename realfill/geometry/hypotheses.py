@@ -91,7 +91,7 @@ def map_photos(found: Correspondences, photos: list[Image.Image]) -> dict[str, l
             work_image(photo).save(path, exif=photo.getexif())
         arrays = {f"points_{index}": points for index, points in enumerate(found.points)}
         arrays |= {f"matches_{a}_{b}": pairs for (a, b), pairs in found.pairs.items()}
-        np.savez(folder / "matches.npz", **arrays)
+        np.savez(folder / "matches.npz", allow_pickle=False, **arrays)
         command = [sys.executable, "-I", str(WORKER), str(folder)]
         done = subprocess.run(command, capture_output=True, check=False, text=True)
         if done.returncode:
@@ -165,6 +165,11 @@ def plane_view(found: Correspondences, index: int, near: float) -> View | None:
     return view_by_homography(matrix, found.sizes[0], found.sizes[index])
 
 
+def guess_intrinsics(size: tuple[int, int]) -> Intrinsics:
+    """Return the camera of a photo of `size` if nothing tells its focal length."""
+    return Intrinsics(size, FOCAL_GUESS * max(size), (size[0] / 2, size[1] / 2))
+
+
 def two_view_cameras(name: str, found: Correspondences, index: int) -> Cameras | None:
     """Return the view of one reference by the essential matrix, with a guessed focal length.
 
@@ -174,19 +179,16 @@ def two_view_cameras(name: str, found: Correspondences, index: int) -> Cameras |
     _, agrees = fundamental_matrix(here, there)
     if agrees.sum() < MINIMUM_MATCHES:
         return None
-    cameras, points = [], []
-    for size, places in ((found.sizes[0], here), (found.sizes[index], there)):
-        camera = Intrinsics(size, FOCAL_GUESS * max(size), (size[0] / 2, size[1] / 2))
-        cameras.append(camera)
-        points.append((places - camera.center) / camera.focal)
-    threshold = 1.5 / cameras[0].focal
+    target, reference = (guess_intrinsics(found.sizes[photo]) for photo in (0, index))
+    seen = (here - target.center) / target.focal, (there - reference.center) / reference.focal
+    threshold = 1.5 / target.focal
     essential, agrees = cv2.findEssentialMat(
-        *points, np.eye(3), method=cv2.USAC_MAGSAC, prob=0.9999, threshold=threshold
+        seen[0], seen[1], np.eye(3), method=cv2.USAC_MAGSAC, prob=0.9999, threshold=threshold
     )
     if essential is None or essential.shape != (3, 3) or agrees.sum() < MINIMUM_MATCHES:
         return None
     _, rotation, translation, _, triangulated = cv2.recoverPose(
-        essential, *points, np.eye(3), distanceThresh=1e6, mask=agrees
+        essential, seen[0], seen[1], np.eye(3), distanceThresh=1e6, mask=agrees
     )
     places = (triangulated[:3] / triangulated[3]).T
     places = places[(agrees.ravel() > 0) & (places[:, 2] > 0)]
@@ -194,7 +196,8 @@ def two_view_cameras(name: str, found: Correspondences, index: int) -> Cameras |
         return None
     unit = float(np.median(places[:, 2]))
     view = View(
-        *cameras,
+        target,
+        reference,
         tuple(map(tuple, rotation.tolist())),
         tuple((translation.ravel() / unit).tolist()),
     )

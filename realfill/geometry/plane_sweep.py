@@ -110,7 +110,7 @@ def sweep(
     depths of a first sweep lie in; with None no others are.
     """
     _, height, width = target.shape
-    points = pixel_grid(height, width, target.device) if points is None else points
+    points = pixel_grid((height, width), target.device) if points is None else points
     pixel = (points[0, 1, 0] - points[0, 0, 0]).item()
     inverse_depths = torch.linspace(0, largest, count_labels(views, largest, 1 / pixel))
     facing = facing_labels(inverse_depths.to(target.device))
@@ -172,7 +172,7 @@ def refine(
 
 def count_labels(views: list[View], largest: float, long_side: float) -> int:
     """Return how many depths leave no step of over a pixel at half the size, within 32 and 128."""
-    corners = pixel_grid(8, 8)
+    corners = pixel_grid((8, 8))
     near, far = (torch.full(corners.shape[:2], depth) for depth in (largest, 0.0))
     moved = [view.project(corners, near) - view.project(corners, far) for view in views]
     widest = max(torch.nan_to_num(shift.norm(dim=-1)).median().item() for shift in moved)

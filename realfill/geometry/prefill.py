@@ -184,7 +184,7 @@ def finish(
     """
     target, hole = to_tensor(scene.target, depth.device), hole_of(scene, depth.device)
     box = surroundings(hole)
-    points = pixel_grid(*hole.shape, depth.device)[box]
+    points = pixel_grid(hole.shape, depth.device)[box]
     depth, sure = (
         enlarge(part, stage.points, points, mode)
         for part, mode in ((depth, "nearest"), (sure, "bilinear"))

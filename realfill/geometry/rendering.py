@@ -70,8 +70,9 @@ def make_stage(
         width, height = work_size(photo.size)
         return resize(photo, (max(1, width // shrink), max(1, height // shrink)))
 
-    whole = to_tensor(small(target), device)
-    hole = to_tensor(mask.resize(whole.shape[:0:-1], Image.Resampling.BOX), device)[0] > 0
+    shrunk = small(target)
+    whole = to_tensor(shrunk, device)
+    hole = to_tensor(mask.resize(shrunk.size, Image.Resampling.BOX), device)[0] > 0
     width = max(8 // shrink, round(BAND * hole.sum().item() ** 0.5))
     band = (distance_to(hole) <= width) & ~hole
     box = surroundings(hole)
@@ -80,7 +81,7 @@ def make_stage(
         hole[box],
         band[box],
         ~(hole | band)[box],
-        pixel_grid(*hole.shape, device)[box],
+        pixel_grid(hole.shape, device)[box],
         width,
         {name: to_tensor(small(photo), device) for name, photo in references.items()},
         shapes,
@@ -112,7 +113,7 @@ def warp(
 
     Returns `(N, 3, H, W)`, and `(N, 1, H, W)` one where the reference looks.
     """
-    points = pixel_grid(*depth.shape, depth.device) if points is None else points
+    points = pixel_grid(depth.shape, depth.device) if points is None else points
     seen = [
         sample(photo, view.project(points, depth)[None])
         for photo, view in zip(photos, cameras.views.values(), strict=True)

@@ -52,7 +52,7 @@ def depth_by_one(
     facing = facing_labels(torch.linspace(0, largest, LABELS, device=photo.device))
     labels = torch.cat([facing, slanting_labels(find_planes(turned), facing)])
     light = shrink(photo, FACTOR)
-    places = pixel_grid(*light.shape[1:], photo.device)
+    places = pixel_grid(light.shape[1:], photo.device)
     volume = votes(light, places, back, labels, shrink(target, FACTOR), known, points)
     label, shift = best_label(smooth(torch.nan_to_num(volume, HIDDEN), light))
     inverse_depth = inverse_depth_of(between(labels, label, shift), back, places).clamp_min(0)
@@ -115,7 +115,7 @@ def carry(inverse_depth: Tensor, back: View, points: Tensor) -> Tensor:
     """
     height, width = (max(1, side // FACTOR) for side in points.shape[:2])
     fine = F.interpolate(inverse_depth[None, None], scale_factor=FACTOR, mode="nearest")[0, 0]
-    rays = back.directions(pixel_grid(*fine.shape, fine.device))
+    rays = back.directions(pixel_grid(fine.shape, fine.device))
     moved = rays + fine[..., None] * rays.new_tensor(back.translation)
     seen = back.reference.project(moved)
     first, last = points[0, 0], points[-1, -1]

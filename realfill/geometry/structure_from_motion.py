@@ -73,7 +73,8 @@ def fill_database(path: Path, images: Path, mode: pycolmap.CameraMode) -> None:
             if kind == "points":
                 database.write_keypoints(ids[names[0]], given[key].astype(np.float32))
             elif len(given[key]):
-                database.write_matches(*(ids[name] for name in names), given[key].astype(np.uint32))
+                first, second = names
+                database.write_matches(ids[first], ids[second], given[key].astype(np.uint32))
     options = pycolmap.TwoViewGeometryOptions(min_num_inliers=12)
     options.ransac.random_seed = 0
     verifier = pycolmap.GeometricVerifierOptions(num_threads=1)

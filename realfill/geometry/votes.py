@@ -1,6 +1,8 @@
 """What the photos say of a depth: the windows of those that see one thing there look alike."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import combinations
 
 import numpy as np
@@ -21,8 +23,9 @@ TOO_NEAR = 0.2
 """Cost of twice the largest inverse depth that was seen: planes reach there, few things do."""
 
 
-def pixel_grid(height: int, width: int, device: torch.device | None = None) -> Tensor:
-    """Return the pixel centres of a photo as `(height, width, 2)` in [0, 1]."""
+def pixel_grid(size: Sequence[int], device: torch.device | None = None) -> Tensor:
+    """Return the pixel centres of a photo of `size` (H, W) as `(H, W, 2)` in [0, 1]."""
+    height, width = size
     y = (torch.arange(height, device=device) + 0.5) / height
     x = (torch.arange(width, device=device) + 0.5) / width
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
@@ -53,7 +56,7 @@ def box(values: Tensor, side: int = WINDOW) -> Tensor:
 
 def running_sum(values: Tensor, axis: int, side: int, length: int) -> Tensor:
     """Return the sums of `side` neighbours along `axis`, `length` of them; by doubling."""
-    total, start, span = 0, 0, 1
+    total, start, span = values.new_zeros(()), 0, 1
     while True:
         if side & span:
             total = values.narrow(axis, start, length) + total
@@ -158,14 +161,14 @@ def box_of(region: Tensor, margin: int) -> tuple[slice, slice] | None:
 
 def best_half(costs: list[Tensor]) -> Tensor:
     """Return the mean of the better half of the votes: the others may be hidden there."""
-    counted = sum((~cost.isnan()).float() for cost in costs)
+    counted = reduce(torch.add, [(~cost.isnan()).float() for cost in costs])
     kept = (counted / 2).ceil()
     ordered = [torch.nan_to_num(cost, 2.0) for cost in costs]
     for turn in range(len(ordered)):  # a sorting network: ten times as fast as `sort`
         for i in range(turn % 2, len(ordered) - 1, 2):
             low, high = ordered[i], ordered[i + 1]
             ordered[i], ordered[i + 1] = torch.minimum(low, high), torch.maximum(low, high)
-    total = sum(cost * (rank < kept) for rank, cost in enumerate(ordered))
+    total = reduce(torch.add, [cost * (rank < kept) for rank, cost in enumerate(ordered)])
     return torch.where(counted > 0, total / kept.clamp_min(1), torch.nan)
 
 

@@ -1,7 +1,6 @@
 """What geometry can tell a training run: what the hole holds, and where the references show it."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -38,11 +37,12 @@ def find_hints(scene: Scene, device: torch.device) -> Hints:
 
 def make_hints(scene: Scene, findings: Findings) -> Hints:
     """Return what was found as training takes it."""
-    views, depths = findings.cameras.views, findings.depths
-    region = partial(region_of, depths=depths)
-    sizes = {name: scene.references[name].size for name in views}
-    regions = {name: region(view, size=sizes[name]) for name, view in views.items()}
-    prefill = findings.prefill
+    prefill, regions = findings.prefill, {}
+    if findings.depths is not None:
+        regions = {
+            name: region_of(view, findings.depths, scene.references[name].size)
+            for name, view in findings.cameras.views.items()
+        }
     return Hints(prefill.image, prefill.confidence, regions)
 
 
