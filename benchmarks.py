@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmark.base import METRICS, find_metric
 from benchmark.flags import add_common_flags, read_options
+from benchmark.report.build import Report
 from benchmark.report.job import Job, is_incomplete, run_job
 from benchmark.report.text import as_text
 from realfill.command_line import SOMETHING_LEFT_OUT, make_parser, run
@@ -29,7 +30,13 @@ def build_parser() -> ArgumentParser:
     add("--results_base_dir", type=Path, required=True, help="folder that holds results folders")
     add("--realbench_dataset_dir", type=Path, help="folder with RealBench/0/target/gt.png …")
     add("--custom_dataset_dir", type=Path, help="folder with Custom/0/target/gt.png …")
-    add("--scenes", type=Path, help="folder of scene folders, named like the results folders")
+    add(
+        "--scenes",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="folders of scene folders, named like the results folders",
+    )
     add(
         "--cache_dir",
         type=Path,
@@ -102,13 +109,18 @@ def read_job(arguments: Namespace) -> Job:
     )
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Score, rank, analyse, and write the report in four forms."""
+def score(argv: list[str] | None) -> Report:
+    """Score, rank, analyse, and write the report in four forms; return it as well."""
     report, paths = run_job(read_job(build_parser().parse_args(argv)))
     print(as_text(report))
     for path in paths:
         print(f"wrote {path}")
-    if is_incomplete(report):
+    return report
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Score what the flags name, and say if something was left out."""
+    if is_incomplete(score(argv)):
         print("something was left out: see the end of the report", file=sys.stderr)
         sys.exit(SOMETHING_LEFT_OUT)
 

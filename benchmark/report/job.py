@@ -24,8 +24,8 @@ class Job:
     """The folder that holds the results folders."""
     datasets: dict[str, Path]
     """The base folders of RealBench and Custom, as far as they are given."""
-    scenes: Path | None
-    """A folder of scene folders."""
+    scenes: Sequence[Path]
+    """Folders of scene folders."""
     metrics: dict[str, Metric]
     forced: set[str]
     """Names of what to compute again: metrics, or `loftr` for the rankings."""
@@ -66,8 +66,8 @@ def choose_folders(
     job: Job,
 ) -> tuple[list[ResultsFolder], dict[str, str], list[list[ResultsFolder]]]:
     """Return the folders to score, why others cannot be, and the two sets to compare."""
-    for path in (*job.datasets.values(), job.scenes):
-        if path and not path.is_dir():
+    for path in (*job.datasets.values(), *job.scenes):
+        if not path.is_dir():
             raise UserError(f"{path}: no such folder")
     folders, unusable = find_folders(job.results, job.datasets, job.scenes)
     sets = [find_set(name, folders, job.datasets, job.scenes) for name in job.compare]

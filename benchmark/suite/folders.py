@@ -6,7 +6,7 @@ yard/SET                                                                the same
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,11 +64,11 @@ class ResultsFolder:
 
 
 def find_folders(
-    base: Path, datasets: dict[str, Path], scenes: Path | None
+    base: Path, datasets: dict[str, Path], scenes: Sequence[Path]
 ) -> tuple[list[ResultsFolder], dict[str, str]]:
     """Return the results folders in `base`, and the reasons why others cannot be scored.
 
-    `datasets` gives the base folder of RealBench and Custom, `scenes` a folder of scene folders.
+    `datasets` gives the base folder of RealBench and Custom, `scenes` folders of scene folders.
     """
     if not base.is_dir():
         raise UserError(f"{base}: no such folder; give the folder that holds the results folders")
@@ -95,13 +95,12 @@ def find_folders(
     return folders, unusable
 
 
-def place(path: Path, datasets: dict[str, Path], scenes: Path | None) -> ResultsFolder | str:
+def place(path: Path, datasets: dict[str, Path], scenes: Sequence[Path]) -> ResultsFolder | str:
     """Return the results folder `path` with its scene, or the reason why there is none."""
     known = scene_of(path.name, scenes)
-    if known and scenes:
-        return ResultsFolder(
-            path.name, path, known, scenes / known, "", suffix(path.name[len(known) :])
-        )
+    if known:
+        variant = suffix(path.name[len(known.name) :])
+        return ResultsFolder(path.name, path, known.name, known, "", variant)
     if not (match := DATASET_NAME.fullmatch(path.name)):
         return "no scene folder of this name in --scenes" if scenes else "give --scenes"
     scene, dataset, number, rest = match.groups()
@@ -111,11 +110,11 @@ def place(path: Path, datasets: dict[str, Path], scenes: Path | None) -> Results
     return ResultsFolder(path.name, path, scene, folder, dataset, suffix(rest or ""))
 
 
-def scene_of(name: str, scenes: Path | None) -> str | None:
-    """Return the scene in `scenes` that a results folder's name begins with."""
-    stem = name.split("-results")[0]
-    found = [scene for scene in (name, stem) if scenes and (scenes / scene / "target").is_dir()]
-    return found[0] if found else None
+def scene_of(name: str, scenes: Sequence[Path]) -> Path | None:
+    """Return the scene folder in one of `scenes` that a results folder's name begins with."""
+    stems = (name, name.split("-results")[0])
+    folders = (folder / stem for stem in stems for folder in scenes)
+    return next((folder for folder in folders if (folder / "target").is_dir()), None)
 
 
 def suffix(rest: str) -> str:
@@ -124,7 +123,7 @@ def suffix(rest: str) -> str:
 
 
 def find_set(
-    name: str, folders: list[ResultsFolder], datasets: dict[str, Path], scenes: Path | None
+    name: str, folders: list[ResultsFolder], datasets: dict[str, Path], scenes: Sequence[Path]
 ) -> list[ResultsFolder]:
     """Return the folders of the set `name`: a variant, a set's full name, or a folder of folders.
 
