@@ -122,6 +122,11 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def is_launched() -> bool:
+    """Say whether `accelerate launch` or `torchrun` started this process."""
+    return bool(os.environ.keys() & {"ACCELERATE_DYNAMO_BACKEND", "TORCHELASTIC_RUN_ID"})
+
+
 def printable(text: str) -> str:
     """Return `text` with control characters, which a terminal would obey, as escapes."""
     return "".join(
@@ -148,19 +153,30 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
         leave_process_group()
-    except UserError as error:
-        stop(str(error))
-    except (OSError, SafetensorError) as error:
+    except Exception as error:
+        if not (line := explain(error)):
+            raise
+        stop(line)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def explain(error: Exception) -> str | None:
+    """Return a line on what the user can cure; None for what is a fault of this program."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, (OSError, SafetensorError)):
         if is_disk_full(error):
-            stop("the disk is full: free some space and start again; nothing was left half-written")
+            return (
+                "the disk is full: free some space and start again; nothing was left half-written"
+            )
         filename = getattr(error, "filename", None)
         place = f"{filename}: " if filename else ""
         reason = getattr(error, "strerror", None) or error
-        stop(f"{place}{reason}; mend that and start again; nothing was left half-written")
-    except MemoryError:
-        stop("out of memory; nothing was left half-written")
-    except KeyboardInterrupt:
-        sys.exit(130)
+        return f"{place}{reason}; mend that and start again; nothing was left half-written"
+    if isinstance(error, MemoryError):
+        return "out of memory; nothing was left half-written"
+    return None
 
 
 class UnbreakableStream(io.FileIO):
@@ -200,7 +216,7 @@ def end_with_launcher() -> None:
 
     Only under `accelerate launch` and `torchrun`: a plain `python` outlives its terminal.
     """
-    if not os.environ.keys() & {"ACCELERATE_DYNAMO_BACKEND", "TORCHELASTIC_RUN_ID"}:
+    if not is_launched():
         return
     parent = os.getppid()
 

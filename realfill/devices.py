@@ -8,6 +8,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
+from realfill.command_line import is_launched
 from realfill.errors import UserError
 from realfill.settings import TrainingFlags
 
@@ -23,8 +24,8 @@ def start_process() -> PartialState:
     """Join the other processes of the launch, if any, on the GPU if there is one."""
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     state = PartialState(cpu=cpu)
-    if cpu and torch.get_num_threads() == 1:
-        # accelerate launch sets one thread unless it is told otherwise; the cores are there.
+    if cpu and torch.get_num_threads() == 1 and is_launched():
+        # The launchers set one thread unless they are told otherwise; the cores are there.
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         torch.set_num_threads(max(1, (cores or 1) // state.num_processes))
     return state
