@@ -3,8 +3,9 @@
     scene = realfill.load_scene(Path("scene"))
     realfill.complete_scene(realfill.Job(scene, Path("results"), scene_folder=Path("scene")))
 
-`train_scene` adapts a base to a scene, and `rank_folder` ranks completions by correspondences. Each
-name is imported when it is first used: torch and diffusers take seconds.
+`train_scene` adapts a base to a scene, `rank_folder` ranks completions by correspondences, and
+`complete_scenes` does all of it for many scenes. Each name is imported when it is first used: torch
+and diffusers take seconds.
 """
 
 from importlib import import_module
@@ -14,10 +15,12 @@ __version__ = "0.1.0"
 PLACES = {
     "Job": "completing.job",
     "ModelFlags": "completing.job",
+    "Plan": "scenes.plan",
     "TrainingFlags": "settings",
     "UserError": "errors",
     "choose_matcher": "matching.pairs",
     "complete_scene": "completing.complete",
+    "complete_scenes": "scenes.run",
     "find_completions": "sampling.folder",
     "load_scene": "scene",
     "rank_folder": "ranking.rank",

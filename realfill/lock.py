@@ -18,14 +18,18 @@ from realfill.storage import clear_partial_writes, finish_replacement, require_w
 LOCK_FILE = ".realfill.lock"
 
 
+class Locked(UserError):
+    """Another launch is writing to the folder."""
+
+
 @contextmanager
 def one_writer(folder: Path) -> Iterator[None]:
     """Hold the lock of `folder`, which is made if it is missing, for all processes of a launch.
 
     The main process takes the lock, clears away what a killed run was writing, and finishes what
     it had only left to rename. The others pass: their first barrier comes after this. The system
-    drops the lock of a process that ends, however it ends. Raises `UserError` if another launch
-    holds the lock, or nothing can be written there.
+    drops the lock of a process that ends, however it ends. Raises `Locked` if another launch
+    holds the lock, and `UserError` if nothing can be written there.
     """
     if not is_main_process():
         yield
@@ -37,7 +41,7 @@ def one_writer(folder: Path) -> Iterator[None]:
         lock = FileLock(path, mode=0o644)
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(
+        raise Locked(
             f"{folder}: {before or 'another run'}, is writing there; wait for it, or "
             "choose another --output_dir"
         ) from None

@@ -4,16 +4,18 @@ python -m scripts.write_flags
 """
 
 import re
-from argparse import SUPPRESS, Action, ArgumentParser, _SubParsersAction
+from argparse import SUPPRESS, ZERO_OR_MORE, Action, ArgumentParser, _SubParsersAction
 from pathlib import Path
 
 import benchmarks
+import complete_scenes
 import make_scenes
 import refill
 from realfill.commands import complete, rank, train
 from realfill.storage import write_text
 
 PARSERS = {
+    "complete_scenes.py": complete_scenes.build_parser,
     "train_realfill.py": train.build_parser,
     "infer.py": complete.build_parser,
     "loftr_ranking.py": rank.build_parser,
@@ -49,7 +51,7 @@ def describe(action: Action) -> tuple[str, str, str]:
     if action.choices:
         choices = ", ".join(f"`{choice}`" for choice in action.choices)
         meaning = f"{meaning}; one of {choices}" if meaning else f"one of {choices}"
-    if action.required:
+    if action.required and action.nargs != ZERO_OR_MORE:
         default = "required"
     elif words:
         default = words[1]
@@ -57,7 +59,8 @@ def describe(action: Action) -> tuple[str, str, str]:
         default = "off"
     else:
         default = "none" if action.default in (None, "", []) else str(action.default)
-    return ", ".join(f"`{flag}`" for flag in action.option_strings), meaning, default
+    names = action.option_strings or [str(action.metavar or action.dest)]
+    return ", ".join(f"`{name}`" for name in names), meaning, default
 
 
 def make_table(parser: ArgumentParser) -> str:

@@ -12,7 +12,7 @@ IMPORTED = "import sys, runpy\ntry: runpy.run_path(sys.argv.pop(1), run_name='__
 IMPORTED += "finally: print(*sys.modules, file=sys.stderr)"
 
 
-COMMANDS = ["train_realfill.py", "infer.py", "refill.py", "make_scenes.py"]
+COMMANDS = ["train_realfill.py", "infer.py", "refill.py", "make_scenes.py", "complete_scenes.py"]
 COMMANDS += ["realfill/__main__.py train", "realfill/__main__.py complete"]
 
 

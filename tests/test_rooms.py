@@ -10,6 +10,7 @@ ROOMS = (
     "benchmark.suite",
     "benchmark",
     "realfill.commands",
+    "realfill.scenes",
     "realfill.completing",
     "realfill.ranking",
     "realfill.exemplars",

@@ -1,12 +1,14 @@
 """Complete a photo from its references: geometry, then exemplars or a trained model."""
 
 from argparse import ArgumentParser, Namespace
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
 import realfill
 from realfill.command_line import LARGEST_SEED, collect, make_parser, real, whole
+from realfill.completing.job import Job, ModelFlags
 from realfill.errors import UserError
 from realfill.scene import Scene, load_target, load_truth
 from realfill.settings import DEFAULT_STEPS, FILLS, GEOMETRY_MODES, MATCHERS, PRECISIONS, PROMPT
@@ -129,15 +131,10 @@ def read_photos(arguments: Namespace) -> tuple[Scene, Image.Image | None]:
     return scene, load_truth(arguments.scene)
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Write 0.png, 1.png, …, contact_sheet.png, provenance.png and realfill.json."""
-    arguments = parse_arguments(argv)
-    scene, truth = read_photos(arguments)
-    job = realfill.Job(
-        scene=scene,
-        output_dir=arguments.output_dir,
-        truth=truth,
-        scene_folder=arguments.scene,
+def job_maker(arguments: Namespace) -> partial[Job]:
+    """Return what makes a job of a scene: all that the flags say, besides photos and folders."""
+    return partial(
+        Job,
         num_images=arguments.num_images,
         seed=arguments.seed,
         overwrite=arguments.overwrite,
@@ -146,6 +143,13 @@ def main(argv: list[str] | None = None) -> None:
         depth_model=arguments.depth_model,
         fill=arguments.fill,
         matcher=arguments.rank,
-        model=collect(realfill.ModelFlags, arguments),
+        model=collect(ModelFlags, arguments),
     )
-    realfill.complete_scene(job)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write 0.png, 1.png, …, contact_sheet.png, provenance.png and realfill.json."""
+    arguments = parse_arguments(argv)
+    scene, truth = read_photos(arguments)
+    make_job = job_maker(arguments)
+    realfill.complete_scene(make_job(scene, arguments.output_dir, truth, arguments.scene))

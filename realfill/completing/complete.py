@@ -47,6 +47,21 @@ def complete_scene(job: Job) -> None:
         present(job, filler, rest, record, state)
 
 
+def look_first(job: Job) -> Rest:
+    """Find what the references show, and keep it in the output folder for `complete_scene`.
+
+    Returns what is left to fill. Raises `UserError` for a folder that is not infer.py's to write
+    to.
+    """
+    state, folder = start_process(), job.output_dir
+    with one_writer(folder):
+        state.wait_for_everyone()
+        files = claim_completions(folder, job.num_images, job.scene_folder)
+        record = CompletionsRecord(script=SCRIPT, files=files, scene=job.scene.name)
+        quiet = replace(job, geometry_report=False)
+        return look_at_references(quiet, choose_depth_model(job, state), record, state)
+
+
 def choose_filler(job: Job, state: PartialState) -> Filler:
     """Return what fills the part of the hole that geometry leaves."""
     if job.fill == "none":

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from realfill.geometry.prefill import Prefill
-from realfill.provenance import Provenance
 from realfill.scene import Scene
+
+if TYPE_CHECKING:  # they bring torch and numpy, and a job can be described without
+    from realfill.geometry.prefill import Prefill
+    from realfill.provenance import Provenance
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Rest:
     """The target holds what geometry is sure of; the mask is what is left, and may be empty."""
     strength: float
     """To sample the rest with; see `guide`."""
-    prefill: Prefill | None
+    prefill: "Prefill | None"
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Completion:
     """A completed photo."""
 
     image: Image.Image
-    provenance: Provenance | None = None
+    provenance: "Provenance | None" = None
     """None if it is the same for all completions, from the filler's `origin`."""
     evidence: dict[str, Any] = field(default_factory=dict)
     """What the judge needs to know of it."""

@@ -1,0 +1,1 @@
+"""Many scenes, each completed stage by stage: what is done is not done again."""

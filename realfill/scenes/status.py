@@ -1,0 +1,87 @@
+"""status.html: how far the scenes are, with pictures, as one file that needs no network."""
+
+import base64
+import io
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from PIL import Image
+
+from realfill.errors import UserError
+from realfill.images.read import read_mask, read_photo
+from realfill.sampling.folder import BEST_FILE, file_name
+from realfill.scene import find_image
+from realfill.scenes.plan import COMPLETIONS, Plan, name_of
+from realfill.scenes.progress import Outcome, Progress
+from realfill.storage import write_text
+
+THUMBNAIL = 240
+"""Longest side of a picture in pixels."""
+MOST_PICTURES = 100
+"""The newest scenes have pictures: with thousands, the page would grow to a gigabyte."""
+HOLE = "#c9ced6"
+FILLS = {"model": "model", "exemplar": "exemplars"}
+
+
+def write_page(path: Path, plan: Plan, progress: Progress) -> None:
+    """Write the page; it appears whole."""
+    ended = progress.outcomes
+    first = len(ended) - MOST_PICTURES
+    rows = [describe(plan, outcome, place >= first) for place, outcome in enumerate(ended)]
+    waiting = len(progress.scenes) - len(rows)
+    write_text(path, template().render(line=progress.line(), rows=rows, waiting=waiting))
+
+
+@cache
+def template() -> Template:
+    """Return the page's template."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("status.html.j2")
+
+
+def describe(plan: Plan, outcome: Outcome, shown: bool) -> dict[str, Any]:
+    """Return what the page says of a scene, with its pictures if it is `shown`."""
+    name = name_of(outcome.scene)
+    row: dict[str, Any] = {"name": name, "fault": outcome.fault, "pictures": []}
+    if outcome.record is None:
+        return row
+    sheet = f"{name}/{COMPLETIONS}/contact_sheet.png"
+    row |= {"record": outcome.record, "fill": FILLS[outcome.record.fill], "sheet": sheet}
+    if shown:
+        row["pictures"] = list(draw(outcome.scene, plan.output_dir / name / COMPLETIONS))
+    return row
+
+
+@lru_cache(maxsize=MOST_PICTURES)
+def draw(scene: Path, folder: Path) -> tuple[str, ...]:
+    """Return the photo with its hole marked, and completed, as data addresses of small JPEGs.
+
+    Nothing for photos that cannot be read.
+    """
+    try:
+        photo, mask = (read(find_image(scene / "target", stem)) for stem, read in PARTS)
+        best = folder / BEST_FILE
+        completed = read_photo(best if best.exists() else folder / file_name(0))
+    except UserError:
+        return ()
+    marked = Image.composite(Image.new("RGB", photo.size, HOLE), photo, mask)
+    return tuple(small_jpeg(picture) for picture in (marked, completed))
+
+
+PARTS = (("target", read_photo), ("mask", read_mask))
+
+
+def small_jpeg(picture: Image.Image) -> str:
+    """Return a picture as the data address of a small JPEG."""
+    picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
