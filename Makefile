@@ -12,7 +12,6 @@ BIN := .venv/bin
 endif
 LAUNCH := $(BIN)/accelerate launch --num_processes=1 --num_machines=1 --mixed_precision=no \
 	--dynamo_backend=no
-COMPLETE = $(BIN)/python infer.py --seed 0
 SAMPLE = $(LAUNCH) infer.py --model_path demo/$(SCENE)/model --scene data/$(SCENE) --seed 0 \
 	--num_inference_steps 8
 .DEFAULT_GOAL := demo
@@ -28,9 +27,9 @@ help:
 	@echo "make clean      remove .venv and demo"
 
 demo: .venv/installed
-	$(COMPLETE) --scene data/leuven --output_dir demo/leuven/exemplars
-	$(COMPLETE) --scene data/yard --output_dir demo/yard/exemplars
-	@echo "The photos are complete: demo/leuven/exemplars, demo/yard/exemplars. Now RealFill."
+	$(BIN)/python complete_scenes.py data/leuven data/yard --output_dir demo \
+		--infer_flags="--seed 0"
+	@echo "Two photos are complete: look at demo/status.html. Now RealFill."
 	$(LAUNCH) train_realfill.py @data/demo.args --train_data_dir data/$(SCENE) \
 		--output_dir demo/$(SCENE)/model --resume_from_checkpoint latest
 	$(SAMPLE) --output_dir demo/$(SCENE)/base-only --geometry off --base_only
@@ -38,7 +37,7 @@ demo: .venv/installed
 	$(SAMPLE) --output_dir demo/$(SCENE)/geometry --rank sift
 	$(BIN)/python benchmarks.py --results_base_dir demo --scenes data --metrics psnr ssim \
 		--compare base-only fine-tuned --loftr_script_path none \
-		--cache_dir demo/cache --output_file demo/report/report.txt
+		--cache_dir demo/report/cache --output_file demo/report/report.txt
 
 test: lint
 	$(BIN)/python -m pytest --durations=20
