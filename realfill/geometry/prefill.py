@@ -33,9 +33,11 @@ from realfill.geometry.rendering import (
     window_error,
 )
 from realfill.geometry.views import Cameras
-from realfill.geometry.votes import pixel_grid
+from realfill.geometry.votes import WINDOW, pixel_grid
 from realfill.scene import Scene
 
+ROWS = 256
+"""Rows that are rendered at once at the photo's own size."""
 CONFIDENT = 0.4
 """Confidence from which a pixel counts as known.
 
@@ -189,9 +191,8 @@ def finish(
         enlarge(part, stage.points, points, mode)
         for part, mode in ((depth, "nearest"), (sure, "bilinear"))
     )
-    photos = [to_tensor(scene.references[name], depth.device) for name in cameras.views]
-    warped, inside = warp(photos, cameras, depth, points)
-    picture, _ = render(recolour_each(warped, changes, points), inside, cameras)
+    references = [scene.references[name] for name in cameras.views]
+    picture = render_in_strips(references, cameras, changes, depth, points)
     around, inner = target[(slice(None), *box)], hole[box]
     picture = correct(picture, around, ~inner)
     seen = inner & ~picture[0].isnan()
@@ -201,6 +202,25 @@ def finish(
     confidence = torch.zeros_like(target[0])
     confidence[box] = sure * seen
     return target, confidence
+
+
+def render_in_strips(
+    references: list[Image.Image],
+    cameras: Cameras,
+    changes: list[Recolouring],
+    depth: Tensor,
+    points: Tensor,
+) -> Tensor:
+    """Render a strip of rows after another, `(3, H, W)`: all at once, 24 megapixels take 6 GB."""
+    photos = [to_tensor(reference, depth.device) for reference in references]
+    strips, height = [], len(depth)
+    for top in range(0, height, ROWS):
+        first, last = max(0, top - WINDOW), min(height, top + ROWS + WINDOW)
+        rows = slice(first, last)
+        warped, inside = warp(photos, cameras, depth[rows], points[rows])
+        picture, _ = render(recolour_each(warped, changes, points[rows]), inside, cameras)
+        strips.append(picture[:, top - first : top - first + ROWS])
+    return torch.cat(strips, 1)
 
 
 def enlarge(values: Tensor, points: Tensor, wanted: Tensor, mode: str) -> Tensor:
