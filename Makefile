@@ -27,7 +27,7 @@ help:
 	@echo "make clean      remove .venv and demo"
 
 demo: .venv/installed
-	$(BIN)/python complete_scenes.py data/leuven data/yard --output_dir demo \
+	$(BIN)/python complete_scenes.py data/leuven data/yard --output_dir demo --skip_training_if_known 2 \
 		--infer_flags="--seed 0"
 	@echo "Two photos are complete: look at demo/status.html. Now RealFill."
 	$(LAUNCH) train_realfill.py @data/demo.args --train_data_dir data/$(SCENE) \
