@@ -204,14 +204,14 @@ def check_sizes(paths: list[Path], truth: Truth, result: Scored, native: bool) -
     expected = upright_size(truth.path)
     mask = upright_size(truth.mask_path)
     sizes = {path: upright_size(path) for path in paths}
-    other = [size for size in sizes.values() if size and size != expected]
+    other = {path: size for path, size in sizes.items() if size and size != expected}
     if expected and mask and mask != expected:
         line = f"the mask: {as_text(mask)}, the truth {as_text(expected)}"
         if native:
             raise UserError(f"{truth.mask_path}: {line}")
         result.notes.append(f"{line}; both were resized")
     if expected and other:
-        found = ", ".join(sorted({as_text(size) for size in other}))
+        found = ", ".join(sorted({as_text(size) for size in other.values()}))
         line = f"{len(other)} of {len(paths)} completions: {found}, the truth {as_text(expected)}"
         if native:
             result.left_out.append(f"{line}; they cannot be scored at their own size")
