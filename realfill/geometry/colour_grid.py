@@ -46,6 +46,12 @@ def recolour(photo: Tensor, change: Recolouring, points: Tensor) -> Tensor:
     return (colours + shift).reshape(photo.shape).clamp(0, 1)
 
 
+def recolour_each(warped: Tensor, changes: list[Recolouring], points: Tensor) -> Tensor:
+    """Return the warped photos `(N, 3, H, W)` in the target's colours; see `recolour`."""
+    pairs = zip(warped, changes, strict=True)
+    return torch.stack([recolour(photo, change, points) for photo, change in pairs])
+
+
 def fit_grid(
     photo: Tensor, target: Tensor, common: Tensor, points: Tensor, corners: Tensor
 ) -> Tensor:
