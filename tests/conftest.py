@@ -140,3 +140,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory, base_folder: Path) -> tupl
     flags = train_flags(scene, base_folder, folder / "output")
     launch(*flags, "--save_merged", "--checkpointing_steps", 2, "--unet_learning_rate", 0.05)
     return scene, folder / "output"
+
+
+@pytest.fixture(scope="session")
+def rendered() -> tuple:
+    """Return a scene, its true cameras, the truth, and the target's depth."""
+    from tests.rendered import render_scene  # which needs this file
+
+    return render_scene()

@@ -20,6 +20,10 @@ from tests.conftest import draw_photo
 LORA = "pytorch_lora_weights.safetensors"
 SIDE = 96
 
+QUICK = "--num_images 2 --seed 0"
+IMPORTED = "import sys, runpy\ntry: runpy.run_path(sys.argv.pop(1), run_name='__main__')\n"
+IMPORTED += "finally: print(*sys.modules, file=sys.stderr)"
+
 
 def corrupt(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -188,3 +192,12 @@ def write_ranking(folder: Path, order: Sequence[int]) -> None:
         for place, index in enumerate(order)
     ]
     (folder / "loftr_ranking_scores.json").write_text(json.dumps({"ranking": ranking}))
+
+
+def model_flags(base: Path, steps: int = 4) -> list[str]:
+    """Return the flags of a training of a few steps, and of two samples."""
+    train = f"--pretrained_model_name_or_path '{base}' --max_train_steps {steps} --seed 1"
+    train += " --train_batch_size 2 --num_validation_images 0 --report_to none"
+    train += " --mixed_precision no"
+    infer = f"{QUICK} --geometry off --num_inference_steps 2 --rank sift"
+    return ["--fill", "model", f"--train_flags={train}", f"--infer_flags={infer}"]

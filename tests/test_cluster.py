@@ -15,8 +15,7 @@ import complete_scenes
 from realfill.scenes.plan import Plan, SceneRecord
 from realfill.scenes.progress import Outcome
 from tests.conftest import ROOT, environment, write_scene
-from tests.helpers import same_weights
-from tests.test_complete_scenes import model_flags
+from tests.helpers import model_flags, same_weights
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow

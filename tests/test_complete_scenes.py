@@ -19,11 +19,9 @@ from realfill.scene import load_scene
 from realfill.scenes.plan import SceneRecord
 from realfill.scenes.progress import Outcome, Progress
 from tests.conftest import ROOT, RunScript, environment, write_scene
-from tests.helpers import LORA, contents, corrupt, draw_texture
-from tests.test_help import IMPORTED
+from tests.helpers import IMPORTED, LORA, QUICK, contents, corrupt, draw_texture, model_flags
 
 BAD = "<b>ad"
-QUICK = "--num_images 2 --seed 0"
 
 
 def write_flat_scene(folder: Path) -> Path:
@@ -60,15 +58,6 @@ def complete(start: RunScript, capsys: pytest.CaptureFixture[str]):
         return said
 
     return run
-
-
-def model_flags(base: Path, steps: int = 4) -> list[str]:
-    """Return the flags of a training of a few steps, and of two samples."""
-    train = f"--pretrained_model_name_or_path '{base}' --max_train_steps {steps} --seed 1"
-    train += " --train_batch_size 2 --num_validation_images 0 --report_to none"
-    train += " --mixed_precision no"
-    infer = f"{QUICK} --geometry off --num_inference_steps 2 --rank sift"
-    return ["--fill", "model", f"--train_flags={train}", f"--infer_flags={infer}"]
 
 
 def test_a_bad_scene_stops_no_other_and_only_what_is_missing_is_made(

@@ -24,7 +24,7 @@ from realfill.geometry.views import Cameras
 from realfill.model.depth import load_depth_model
 from realfill.scene import Scene
 from tests.conftest import ROOT, RunScript, draw_photo
-from tests.test_geometry import SIZE, TURNS, hole_of, photograph, psnr_of, rays, to_image
+from tests.rendered import SIZE, TURNS, hole_of, photograph, psnr_of, rays, to_image
 
 CPU = torch.device("cpu")
 Alone = tuple[Scene, Image.Image, np.ndarray, Cameras]

@@ -27,41 +27,17 @@ from realfill.sheets.geometry import make_geometry_sheet
 from realfill.sheets.plan import draw_plan
 from tests.conftest import ROOT, RunScript
 from tests.helpers import draw_texture
+from tests.rendered import (
+    FOCAL,
+    SIZE,
+    hole_of,
+    photograph,
+    psnr_of,
+    rays,
+    to_image,
+)
 
-SIZE = (384, 288)
-FOCAL = 400.0
 CPU = torch.device("cpu")
-TURNS = {"left": (-0.06, (0.5, 0.0, 0.0)), "right": (0.06, (-0.5, 0.03, 0.05))}
-TURNS |= {"up": (0.0, (0.1, 0.4, 0.0)), "near": (0.02, (-0.2, -0.1, 0.0))}
-
-
-def rays(angle: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rotation about the vertical of a camera and its pixels' rays, `(H, W, 3)`."""
-    turn = cv2.Rodrigues(np.array([0.0, angle, 0.0]))[0]
-    x, y = np.meshgrid(np.arange(SIZE[0]) + 0.5, np.arange(SIZE[1]) + 0.5)
-    flat = np.stack([(x - SIZE[0] / 2) / FOCAL, (y - SIZE[1] / 2) / FOCAL, np.ones_like(x)], -1)
-    return turn, flat
-
-
-def photograph(angle: float, translation: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Render a wall at depth 4 and a board before it at depth 3: photo in [0, 1], and depth."""
-    turn, directions = rays(angle)
-    position = -turn.T @ np.array(translation)
-    directions = directions @ turn
-    photo, depth = np.zeros((*SIZE[::-1], 3)), np.zeros(SIZE[::-1])
-    for plane, seed, bounds in ((4.0, 1, None), (3.0, 2, (0.1, 1.1, -0.9, 0.5))):
-        distance = (plane - position[2]) / directions[..., 2]
-        place = position + distance[..., None] * directions
-        u, v = ((place[..., axis] + (3.0, 2.25)[axis]) * 200 for axis in (0, 1))
-        colour = cv2.remap(draw_texture(seed), *(m.astype(np.float32) for m in (u, v)), 1)
-        inside = np.ones_like(depth, bool)
-        if bounds is not None:
-            left, right, top, bottom = bounds
-            inside = (place[..., 0] > left) & (place[..., 0] < right)
-            inside &= (place[..., 1] > top) & (place[..., 1] < bottom)
-        photo[inside], depth[inside] = colour[inside], plane
-    return photo, depth
-
 
 STREET = (
     ((0.0, 1.0, 0.0), 1.0, 1),  # the ground, a wall on either side, and one ahead
@@ -100,34 +76,6 @@ def street() -> tuple[Scene, Image.Image, np.ndarray]:
     return Scene("street", references, target, mask), to_image(truth), depth
 
 
-def psnr_of(prefill: Prefill, truth: Image.Image, hole: np.ndarray) -> float:
-    errors = (np.asarray(prefill.image) - np.asarray(truth).astype(float))[hole] / 255
-    return -10 * np.log10(np.square(errors).mean())
-
-
-def to_image(photo: np.ndarray) -> Image.Image:
-    return Image.fromarray((photo * 255).round().astype(np.uint8))
-
-
-@pytest.fixture(scope="module")
-def rendered() -> tuple[Scene, Cameras, Image.Image, np.ndarray]:
-    """Return a scene, its true cameras, the truth, and the target's depth."""
-    truth, depth = photograph(0.0, (0.0, 0.0, 0.0))
-    mask = Image.new("L", SIZE)
-    mask.paste(255, (140, 90, 260, 200))
-    references, views = {}, {}
-    pinhole = Intrinsics(SIZE, FOCAL, (SIZE[0] / 2, SIZE[1] / 2))
-    for index, (name, (angle, translation)) in enumerate(TURNS.items()):
-        photo, _ = photograph(angle, translation)
-        gains = np.array([0.8, 0.9, 0.85]) if index % 2 else np.array([1.0, 0.95, 0.9])
-        references[name] = to_image(photo * gains)
-        turn = tuple(map(tuple, rays(angle)[0].tolist()))
-        views[name] = View(pinhole, pinhole, turn, translation)
-    target = Image.composite(Image.new("RGB", SIZE), to_image(truth), mask)
-    cameras = Cameras("known", views, 0.5)
-    return Scene("planes", references, target, mask), cameras, to_image(truth), depth
-
-
 def cameras_of(scene: Scene) -> Cameras:
     references = without_copies(scene.target, scene.mask, scene.references)
     return find_cameras(scene, find_correspondences(scene.target, scene.mask, references), CPU)
@@ -135,10 +83,6 @@ def cameras_of(scene: Scene) -> Cameras:
 
 def prefill_of(scene: Scene, cameras: Cameras) -> Prefill:
     return make_prefill(scene, cameras, find_depths(scene, cameras, CPU))
-
-
-def hole_of(scene: Scene) -> np.ndarray:
-    return np.asarray(scene.mask) > 127
 
 
 def test_the_sweep_finds_the_depth_of_rendered_planes(rendered) -> None:

@@ -7,10 +7,7 @@ import pytest
 
 from realfill.settings import SCHEDULES
 from tests.conftest import ROOT, environment
-
-IMPORTED = "import sys, runpy\ntry: runpy.run_path(sys.argv.pop(1), run_name='__main__')\n"
-IMPORTED += "finally: print(*sys.modules, file=sys.stderr)"
-
+from tests.helpers import IMPORTED
 
 COMMANDS = ["train_realfill.py", "infer.py", "refill.py", "make_scenes.py", "complete_scenes.py"]
 COMMANDS += ["realfill/__main__.py train", "realfill/__main__.py complete"]

@@ -16,7 +16,7 @@ from realfill.scene import Scene, load_scene
 from realfill.training.crops import draw_batch, upload_photos
 from realfill.training.hints import Hints, region_of
 from tests.conftest import RunScript, train_flags
-from tests.test_geometry import FOCAL, SIZE, TURNS, photograph, rays, rendered  # noqa: F401
+from tests.rendered import FOCAL, SIZE, TURNS, photograph, rays
 
 CPU = torch.device("cpu")
 
@@ -35,7 +35,7 @@ def true_region(name: str, mask: Image.Image) -> np.ndarray:
 
 
 def test_the_region_is_what_the_reference_shows_of_the_hole(
-    rendered: tuple[Scene, Cameras, Image.Image, np.ndarray],  # noqa: F811
+    rendered: tuple[Scene, Cameras, Image.Image, np.ndarray],
 ) -> None:
     scene, cameras, _, depth = rendered
     stage = make_stage(scene.target, scene.mask, scene.references, CPU)
