@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from benchmark.base import in_parallel
@@ -16,6 +15,7 @@ from benchmark.suite.cache import Cache, make_key
 from benchmark.suite.scorer import Scored
 from realfill.errors import UserError
 from realfill.images.read import read_mask, read_photo
+from realfill.pages import environment
 from realfill.storage import file_hash
 
 THUMBNAIL = 360
@@ -30,15 +30,9 @@ def as_html(report: Report, results: Sequence[Scored], cache: Cache) -> str:
     strips = make_strips(report, results)
     files = [picture["files"] for strip in strips for picture in strip["pictures"]]
     pictures = dict(zip(files, thumbnails(files, cache), strict=True))
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "signed": signed}
-    template = environment.get_template("template.html.j2")
+    templates = environment(Path(__file__).parent)
+    templates.filters |= {"number": number, "signed": signed}
+    template = templates.get_template("template.html.j2")
     return template.render(
         report=report,
         scores={score["name"]: score for score in report["scores"]},

@@ -6,11 +6,12 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Template
 from PIL import Image
 
 from realfill.errors import UserError
 from realfill.images.read import read_mask, read_photo
+from realfill.pages import environment
 from realfill.sampling.folder import BEST_FILE, file_name
 from realfill.scene import find_image
 from realfill.scenes.plan import COMPLETIONS, Plan, name_of
@@ -37,14 +38,7 @@ def write_page(path: Path, plan: Plan, progress: Progress) -> None:
 @cache
 def template() -> Template:
     """Return the page's template."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("status.html.j2")
+    return environment(Path(__file__).parent).get_template("status.html.j2")
 
 
 def describe(plan: Plan, outcome: Outcome, shown: bool) -> dict[str, Any]:

@@ -59,10 +59,8 @@ def upload_photos(
         pixels = np.array(image).reshape(image.height, image.width, -1)
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().to(device)
 
-    references, hole = (
-        [shrink(photo) for photo in scene.references.values()],
-        shrink(scene.mask) > 0,
-    )
+    references = [shrink(photo) for photo in scene.references.values()]
+    hole = shrink(scene.mask) > 0
     if hints is None:
         return TrainingPhotos([*references, shrink(scene.target)], hole)
     names = list(scene.references)
