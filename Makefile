@@ -27,8 +27,7 @@ help:
 	@echo "make clean      remove .venv and demo"
 
 demo: .venv/installed
-	$(BIN)/python complete_scenes.py data/leuven data/yard --output_dir demo --skip_training_if_known 2 \
-		--infer_flags="--seed 0"
+	$(BIN)/python complete_scenes.py data/leuven data/yard --output_dir demo --infer_flags="--seed 0"
 	@echo "Two photos are complete: look at demo/status.html. Now RealFill."
 	$(LAUNCH) train_realfill.py @data/demo.args --train_data_dir data/$(SCENE) \
 		--output_dir demo/$(SCENE)/model --resume_from_checkpoint latest

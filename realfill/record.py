@@ -93,6 +93,8 @@ class CompletionsRecord(Record):
 
     model_path: str | None = None
     base_only: bool = False
+    num_images: int | None = None
+    """How many completions were asked for so far; None in records of earlier releases."""
     completions: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By number, if each has its own: what the judge knows of it, and its provenance."""
     provenance: dict[str, float] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from scipy import stats
 
 from benchmark.photos import upright_size
 from benchmark.suite.analysis import bootstrap
+from realfill.record import CompletionsRecord
 from tests import metric_models
 from tests.conftest import ROOT, RunScript, draw_photo, environment
 from tests.helpers import (
@@ -221,6 +222,17 @@ def test_filtering_follows_from_the_rankings(results: Path) -> None:
     assert "ranker.py failed: no references" in report["folders"][1]["left_out"][0]
     report = score(results, "--loftr_script_path", "missing.py", code=3)
     assert "missing.py: no such file" in report["unavailable"]["ranking"]
+
+
+def test_only_what_was_asked_for_can_be_missing(results: Path) -> None:
+    CompletionsRecord(script="infer.py", num_images=2).write(results / "arch/after")
+    (results / "arch/after/2.png").unlink()
+    folders = {folder["name"]: folder for folder in score(results)["folders"]}
+    assert folders["arch/after"]["left_out"] == []
+    assert list(folders["arch/after"]["images"]) == ["0.png", "1.png"]
+    (results / "arch/after/1.png").unlink()
+    folders = {folder["name"]: folder for folder in score(results, code=3)["folders"]}
+    assert folders["arch/after"]["left_out"] == ["1 of 2 completions are missing"]
 
 
 def test_what_cannot_be_scored_is_said_and_the_rest_goes_on(results: Path) -> None:

@@ -115,6 +115,9 @@ def test_what_geometry_knows_needs_no_training(tmp_path: Path, complete) -> None
     assert SceneRecord.read(out / "flat").known >= 0.98
     assert not (out / "flat/model").exists()
     assert not (out / "flat/completions/1.png").exists(), "it would be the same"
+    [scored] = json.loads((out / "report/report.json").read_text())["folders"]
+    assert scored["left_out"] == [], "one completion was asked for, and it is there"
+    assert len(scored["notes"]) == 1
     best, truth = (
         np.asarray(Image.open(path).convert("RGB")).astype(float)[90:150, 130:190]
         for path in (out / "flat/completions/best.png", scene / "target/gt.png")

@@ -10,6 +10,7 @@ from benchmark.photos import Photo, Truth, upright_size
 from benchmark.suite.cache import Cache, make_key
 from benchmark.suite.folders import ResultsFolder, natural, numbered
 from realfill.errors import UserError
+from realfill.record import CompletionsRecord
 from realfill.storage import file_hash
 
 BATCH = 16
@@ -185,11 +186,16 @@ def choose_images(result: Scored, truth: Truth, run: Scorer) -> list[Path]:
     """
     folder = result.folder.path
     there = sorted(numbered(folder), key=natural)
-    paths = [path for path in there if int(path.stem) < run.num_images]
+    expected = run.num_images
+    paths = [path for path in there if int(path.stem) < expected]
     if extra := len(there) - len(paths):
-        result.notes.append(f"{extra} more than the {run.num_images} expected; not looked at")
-    if missing := run.num_images - len(paths):
-        result.left_out.append(f"{missing} of {run.num_images} completions are missing")
+        result.notes.append(f"{extra} more than the {expected} expected; not looked at")
+    asked = CompletionsRecord.read(folder).num_images or expected
+    if 0 < asked < expected:
+        result.notes.append(f"{asked} completions were asked for, not the {expected} expected")
+        expected = asked
+    if missing := expected - len(paths):
+        result.left_out.append(f"{missing} of {expected} completions are missing")
     paths = check_sizes(paths, truth, result, native=run.resolution is None)
     if not paths:
         raise UserError(f"{folder}: no completion to score")

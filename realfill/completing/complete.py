@@ -22,6 +22,7 @@ from realfill.sampling.folder import (
     claim_completions,
     file_name,
     missing_completions,
+    numbered,
     overwriting,
 )
 from realfill.seeds import choose_seed
@@ -94,9 +95,10 @@ def fill_missing(
     settings = filler.settings | {"photo": job.scene.digest(), "geometry": job.geometry}
     settings["depth_model"] = depth_model and depth_model.identity
     missing = missing_completions(folder, job.num_images, settings, job.overwrite)
-    evidence = CompletionsRecord.read(folder).completions
-    kept = {str(index) for index in range(job.num_images)} - {str(index) for index in missing}
-    evidence = {label: each for label, each in evidence.items() if label in kept}
+    before = CompletionsRecord.read(folder)
+    asked = max(job.num_images, before.num_images or 0)
+    kept = {path.stem for path in numbered(folder)} - {str(index) for index in missing}
+    evidence = {label: each for label, each in before.completions.items() if label in kept}
     if filler.origin is None:
         missing = [index for index in range(job.num_images) if str(index) not in evidence]
     state.wait_for_everyone()
@@ -108,6 +110,7 @@ def fill_missing(
         versions=all_versions(),
         model_path=job.model.model_path,
         base_only=job.model.base_only,
+        num_images=asked,
         completions=evidence,
     )
     rest = look_at_references(job, depth_model, record, state)
