@@ -10,10 +10,10 @@ import torch
 
 from realfill.errors import UserError
 from realfill.model.base import load_base
+from realfill.photo_training.loop import STATE_FILE, read_progress
 from realfill.storage import write_json
+from scripts.tiny_base import SIZE
 from scripts.tiny_base.evaluation import Figures
-from scripts.tiny_base.loop import STATE_FILE, read_progress
-from scripts.tiny_base.photos import SIZE
 
 HISTORY_FILE = "training.json"
 """In the pipeline folder: what training its parts took, so that training further adds to it."""
