@@ -59,6 +59,10 @@ def build_parser() -> ArgumentParser:
     )
     add("--model_path", help="what train_realfill.py left, or a base")
     add("--pretrained_model_name_or_path", help="the base, if the record does not name it")
+    add(
+        "--decoder",
+        help="folder of a decoder that sees the known pixels, or none (default: the base's own)",
+    )
     add("--base_only", action="store_true", help="leave the adaptation out, for comparison")
     add(
         "--resolution",

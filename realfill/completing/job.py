@@ -64,6 +64,9 @@ class ModelFlags:
     strength: float | None = None
     """If given, sampling starts from a completion from exemplars under this much noise."""
     batch_size: int | None = None
+    decoder: str | None = None
+    """Folder of a decoder that sees the known pixels; None takes the base's own, if it has one,
+    and "none" the autoencoder's."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from realfill.completing.job import Completion, Filler, ModelFlags, Rest
 from realfill.devices import DTYPES, choose_precision
 from realfill.errors import UserError
 from realfill.model.base import native_resolution
+from realfill.model.decoder import WEIGHTS_FILE, find_decoder, load_decoder
 from realfill.model.integrity import fingerprint
 from realfill.model.load import load_adapted
 from realfill.provenance import SAMPLED
@@ -18,6 +19,7 @@ from realfill.record import TrainingRecord
 from realfill.sampling.sampler import complete
 from realfill.scene import Scene
 from realfill.settings import DEFAULT_STEPS, SamplingSettings
+from realfill.storage import file_hash
 
 
 def model_filler(flags: ModelFlags, seed: int, state: PartialState) -> Filler:
@@ -27,6 +29,8 @@ def model_filler(flags: ModelFlags, seed: int, state: PartialState) -> Filler:
     """
     pipeline, record, precision = load_model(flags, state)
     sampling = settle(flags, record, native_resolution(pipeline))
+    decoder_folder = find_decoder(flags.decoder, pipeline)
+    decoder = load_decoder(decoder_folder, pipeline) if decoder_folder else None
 
     def fill(scene: Scene, rest: Rest, indices: Sequence[int]) -> Iterator[tuple[int, Completion]]:
         target, strength = rest.scene.target, rest.strength
@@ -42,6 +46,7 @@ def model_filler(flags: ModelFlags, seed: int, state: PartialState) -> Filler:
             replace(sampling, strength=strength),
             flags.batch_size,
             quiet=not state.is_main_process,
+            decoder=decoder,
         )
         yield from ((index, Completion(image)) for index, image in images)
 
@@ -50,6 +55,8 @@ def model_filler(flags: ModelFlags, seed: int, state: PartialState) -> Filler:
         "mixed_precision": precision,
         "model": fingerprint(pipeline),
     }
+    if decoder_folder:  # a folder made without one has no such entry in its record
+        settings["decoder"] = file_hash(decoder_folder / WEIGHTS_FILE)
     if flags.strength is None:
         del settings["strength"]  # it follows from the photos
     return Filler(settings, fill, SAMPLED)
