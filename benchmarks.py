@@ -54,7 +54,7 @@ def build_parser() -> ArgumentParser:
         nargs="+",
         default=list(METRICS),
         metavar="METRIC",
-        help=f"metrics by name; there are {' '.join(ON_REQUEST)}, too (default: {' '.join(METRICS)})",
+        help=f"metrics by name; on request: {' '.join(ON_REQUEST)} (default: {' '.join(METRICS)})",
     )
     add("--compare", nargs=2, metavar=("A", "B"), help="two sets: names, or folders of results")
     add(

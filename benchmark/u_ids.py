@@ -30,7 +30,7 @@ def separate(truths: np.ndarray, completions: np.ndarray) -> tuple[np.ndarray, n
         ) from None
     features = np.concatenate([truths, completions])
     labels = np.repeat([1, 0], [len(truths), len(completions)])
-    machine = LinearSVC(dual=False, class_weight="balanced")
+    machine = LinearSVC(dual=False, class_weight="balanced")  # type: ignore[arg-type]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on sets that cannot be told apart it may not settle
         machine.fit(features, labels)

@@ -55,7 +55,7 @@ def main() -> None:
     if not arguments.sample_only and arguments.decoder:
         from scripts.decoders.scores import report
 
-        report(cases, load_file(work / LATENTS_FILE), arguments)
+        report(cases, load_file(work / LATENTS_FILE), arguments.base, arguments.decoder, work)
 
 
 def sample_missing(work: Path, base: str) -> None:
