@@ -18,9 +18,11 @@ class Hub(BaseHTTPRequestHandler):
     """As much of the hub's interface as an upload of small files needs."""
 
     def do_GET(self) -> None:
+        """Say who is logged in."""
         self.answer({"name": "somebody", "type": "user", "auth": {}})
 
     def do_POST(self) -> None:
+        """Keep what is uploaded."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.requests.append((self.path, body))
         if self.path.endswith("/create"):
@@ -34,6 +36,7 @@ class Hub(BaseHTTPRequestHandler):
             self.answer({"commitUrl": commit, "commitOid": "0" * 40, "success": True})
 
     def answer(self, content: dict) -> None:
+        """Send JSON."""
         data = json.dumps(content).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -42,7 +45,7 @@ class Hub(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, *_: object) -> None:
-        pass
+        """Keep quiet."""
 
 
 @pytest.fixture
