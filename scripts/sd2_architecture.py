@@ -21,39 +21,41 @@ def build_sd2(folder: Path, dtype: torch.dtype) -> StableDiffusionInpaintPipelin
     """
     write_text_encoder(folder)
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", model_max_length=77)
+    device = "cuda" if torch.cuda.is_available() else "cpu"  # where random numbers are quick
     torch.set_default_dtype(dtype)
     try:
-        unet = UNet2DConditionModel(
-            sample_size=64,
-            in_channels=9,
-            out_channels=4,
-            block_out_channels=(320, 640, 1280, 1280),
-            layers_per_block=2,
-            attention_head_dim=(5, 10, 20, 20),
-            cross_attention_dim=1024,
-            use_linear_projection=True,
-        )
-        vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(128, 256, 512, 512),
-            layers_per_block=2,
-            latent_channels=4,
-            sample_size=512,
-        )
-        text_encoder = CLIPTextModel(
-            CLIPTextConfig(
-                hidden_size=1024,
-                intermediate_size=4096,
-                num_hidden_layers=23,
-                num_attention_heads=16,
-                hidden_act="gelu",
-                vocab_size=49408,
-                max_position_embeddings=77,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
+        with torch.device(device):
+            unet = UNet2DConditionModel(
+                sample_size=64,
+                in_channels=9,
+                out_channels=4,
+                block_out_channels=(320, 640, 1280, 1280),
+                layers_per_block=2,
+                attention_head_dim=(5, 10, 20, 20),
+                cross_attention_dim=1024,
+                use_linear_projection=True,
             )
-        )
+            vae = AutoencoderKL(
+                down_block_types=("DownEncoderBlock2D",) * 4,
+                up_block_types=("UpDecoderBlock2D",) * 4,
+                block_out_channels=(128, 256, 512, 512),
+                layers_per_block=2,
+                latent_channels=4,
+                sample_size=512,
+            )
+            text_encoder = CLIPTextModel(
+                CLIPTextConfig(
+                    hidden_size=1024,
+                    intermediate_size=4096,
+                    num_hidden_layers=23,
+                    num_attention_heads=16,
+                    hidden_act="gelu",
+                    vocab_size=49408,
+                    max_position_embeddings=77,
+                    bos_token_id=tokenizer.bos_token_id,
+                    eos_token_id=tokenizer.eos_token_id,
+                )
+            )
     finally:
         torch.set_default_dtype(torch.float32)
     return StableDiffusionInpaintPipeline(

@@ -85,6 +85,26 @@ def draw_texture(seed: int) -> np.ndarray:
     return cv2.GaussianBlur(texture, (0, 0), 1.5).clip(0.05, 0.95)
 
 
+def write_flat_scene(folder: Path) -> Path:
+    """Write photos of a flat picture, from different angles: geometry knows all of it."""
+    picture = (255 * draw_texture(3)).astype(np.uint8)
+    corners = np.float32([(300, 200), (620, 200), (620, 440), (300, 440)])
+    size = (320, 240)
+    for name, turn in {"target/gt": 0, "ref/0": 40, "ref/1": -30}.items():
+        path = folder / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        seen = corners + np.float32([(-turn, 10), (turn, turn), (10, -turn), (-10, turn)])
+        ends = np.float32([(0, 0), (size[0], 0), size, (0, size[1])])
+        warp = cv2.getPerspectiveTransform(seen, ends)
+        Image.fromarray(cv2.warpPerspective(picture, warp, size)).save(path)
+    mask = Image.new("L", size, 0)
+    mask.paste(255, (130, 90, 190, 150))
+    mask.save(folder / "target/mask.png")
+    truth = Image.open(folder / "target/gt.png")
+    Image.composite(Image.new("RGB", size), truth, mask).save(folder / "target/target.png")
+    return folder
+
+
 def infer_flags(model: Path, scene: Path, output: Path, *more: object) -> list[str]:
     """Return the flags of a run in fp32 with 4 images of 3 steps."""
     common = ("--scene", scene, "--output_dir", output, "--mixed_precision", "no", "--seed", 5)

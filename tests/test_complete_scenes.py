@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from diffusers import StableDiffusionInpaintPipeline
@@ -19,29 +18,17 @@ from realfill.scene import load_scene
 from realfill.scenes.plan import SceneRecord
 from realfill.scenes.progress import Outcome, Progress
 from tests.conftest import ROOT, RunScript, environment, write_scene
-from tests.helpers import IMPORTED, LORA, QUICK, contents, corrupt, draw_texture, model_flags
+from tests.helpers import (
+    IMPORTED,
+    LORA,
+    QUICK,
+    contents,
+    corrupt,
+    model_flags,
+    write_flat_scene,
+)
 
 BAD = "<b>ad"
-
-
-def write_flat_scene(folder: Path) -> Path:
-    """Write photos of a flat picture, from different angles: geometry knows all of it."""
-    picture = (255 * draw_texture(3)).astype(np.uint8)
-    corners = np.float32([(300, 200), (620, 200), (620, 440), (300, 440)])
-    size = (320, 240)
-    for name, turn in {"target/gt": 0, "ref/0": 40, "ref/1": -30}.items():
-        path = folder / f"{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        seen = corners + np.float32([(-turn, 10), (turn, turn), (10, -turn), (-10, turn)])
-        ends = np.float32([(0, 0), (size[0], 0), size, (0, size[1])])
-        warp = cv2.getPerspectiveTransform(seen, ends)
-        Image.fromarray(cv2.warpPerspective(picture, warp, size)).save(path)
-    mask = Image.new("L", size, 0)
-    mask.paste(255, (130, 90, 190, 150))
-    mask.save(folder / "target/mask.png")
-    truth = Image.open(folder / "target/gt.png")
-    Image.composite(Image.new("RGB", size), truth, mask).save(folder / "target/target.png")
-    return folder
 
 
 @pytest.fixture

@@ -64,6 +64,18 @@ def test_orientation_is_applied_to_target_and_mask_alike(scene_folder: Path) -> 
     assert turned.mask.getbbox() == (40, 30, 80, 70)
 
 
+@pytest.mark.parametrize("suffix", ["heic", "avif"])
+def test_a_phone_s_formats_are_read_upright(scene_folder: Path, suffix: str) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    assert list(load_scene(scene_folder).references) == ["0.png", "1.png"]  # knows the plug-in
+    upright, path = draw_photo(0), scene_folder / "ref" / f"IMG_1.{suffix}"
+    upright.rotate(90, expand=True).save(path, exif=exif.tobytes(), quality=95)
+    read = load_scene(scene_folder).references[path.name]
+    assert read.size == upright.size
+    assert np.abs(np.asarray(read).astype(int) - np.asarray(upright)).mean() < 10
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
 def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     suffix = "tiff" if mode == "CMYK" else "png"

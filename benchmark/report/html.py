@@ -1,7 +1,5 @@
 """The report as one HTML file that needs no network: tables, bars, curves, and pictures."""
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,11 @@ from benchmark.suite.cache import Cache, make_key
 from benchmark.suite.scorer import Scored
 from realfill.errors import UserError
 from realfill.images.read import read_mask, read_photo
-from realfill.pages import environment
+from realfill.pages import HOLE, data_address, environment, hide_hole, small_jpeg
 from realfill.storage import file_hash
 
 THUMBNAIL = 360
 """Longest side of a picture in pixels."""
-HOLE = "#c9ced6"
 Files = tuple[Path, ...]
 """A photo, or a photo and the mask of the hole to mark in it."""
 
@@ -101,7 +98,7 @@ def thumbnails(wanted: Sequence[Files], cache: Cache) -> list[str]:
     made = dict(zip(missing, in_parallel(draw, missing.values()), strict=True))
     cache.write(made)
     known |= made
-    return ["data:image/jpeg;base64," + base64.b64encode(known[key]).decode() for key in keys]
+    return [data_address(known[key]) for key in keys]
 
 
 def hash_if_there(path: Path) -> str:
@@ -118,13 +115,10 @@ def draw(files: Files) -> bytes:
         photo = read_photo(files[0])
         for mask_path in files[1:]:
             mask = read_mask(mask_path).resize(photo.size, Image.Resampling.NEAREST)
-            photo = Image.composite(Image.new("RGB", photo.size, HOLE), photo, mask)
+            photo = hide_hole(photo, mask)
     except UserError:
         photo = Image.new("RGB", (THUMBNAIL, THUMBNAIL), HOLE)
-    photo.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    photo.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
+    return small_jpeg(photo, THUMBNAIL)
 
 
 def forest(row: Report, score: Report) -> dict[str, Any]:

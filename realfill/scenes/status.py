@@ -1,17 +1,14 @@
 """status.html: how far the scenes are, with pictures, as one file that needs no network."""
 
-import base64
-import io
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Template
-from PIL import Image
 
 from realfill.errors import UserError
 from realfill.images.read import read_mask, read_photo
-from realfill.pages import environment
+from realfill.pages import data_address, environment, hide_hole, small_jpeg
 from realfill.sampling.folder import BEST_FILE, file_name
 from realfill.scene import find_image
 from realfill.scenes.plan import COMPLETIONS, Plan, name_of
@@ -22,7 +19,6 @@ THUMBNAIL = 240
 """Longest side of a picture in pixels."""
 MOST_PICTURES = 100
 """The newest scenes have pictures: with thousands, the page would grow to a gigabyte."""
-HOLE = "#c9ced6"
 FILLS = {"model": "model", "exemplar": "exemplars"}
 
 
@@ -66,16 +62,8 @@ def draw(scene: Path, folder: Path) -> tuple[str, ...]:
         completed = read_photo(best if best.exists() else folder / file_name(0))
     except UserError:
         return ()
-    marked = Image.composite(Image.new("RGB", photo.size, HOLE), photo, mask)
-    return tuple(small_jpeg(picture) for picture in (marked, completed))
+    pictures = (hide_hole(photo, mask), completed)
+    return tuple(data_address(small_jpeg(picture, THUMBNAIL)) for picture in pictures)
 
 
 PARTS = (("target", read_photo), ("mask", read_mask))
-
-
-def small_jpeg(picture: Image.Image) -> str:
-    """Return a picture as the data address of a small JPEG."""
-    picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

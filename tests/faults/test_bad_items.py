@@ -15,6 +15,8 @@ from PIL import Image, features
 
 from benchmark.suite.cache import Cache
 from realfill.errors import UserError
+from realfill.geometry.features import Correspondences
+from realfill.geometry.hypotheses import map_photos
 from realfill.images.read import read_photo
 from realfill.record import RECORD_FILE, TrainingRecord
 from realfill.scene import load_references, load_scene, load_target
@@ -226,3 +228,13 @@ def test_a_cache_that_cannot_be_used_is_done_without(
     cache.write({"a": b"1"})
     assert cache.read(["a"]) == {"a": b"1"}
     assert "scores.sqlite: cannot be used" in capsys.readouterr().err
+
+
+def test_a_crash_of_structure_from_motion_is_said(scene_folder: Path) -> None:
+    """Points without coordinates end its process."""
+    photos = list(load_scene(scene_folder).references.values())
+    points = [np.zeros(4, np.float32)] * 2
+    pairs = {(0, 1): np.zeros((30, 2), np.uint32)}
+    found = Correspondences(["1"], [photo.size for photo in photos], points, pairs)
+    with pytest.raises(UserError, match="structure from motion crashed"):
+        map_photos(found, photos)

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from realfill.errors import UserError
 from realfill.lock import LOCK_FILE, one_writer
@@ -20,8 +22,17 @@ from realfill.storage import (
     replaced_together,
     write_text,
 )
-from tests.conftest import ROOT, RunScript, draw_photo, environment
-from tests.helpers import contents
+from tests.conftest import (
+    LAUNCH,
+    ROOT,
+    RunScript,
+    draw_photo,
+    environment,
+    launch,
+    train_flags,
+    write_scene,
+)
+from tests.helpers import LORA, contents
 
 HOLD = """
 import sys, time
@@ -208,3 +219,30 @@ def test_a_child_of_a_launcher_ends_with_it_and_a_plain_one_does_not(tmp_path: P
     time.sleep(0.5)
     assert alive["launched"].stat().st_size == sizes["launched"]
     assert alive["plain"].stat().st_size > sizes["plain"]
+
+
+@pytest.mark.slow
+def test_a_training_ended_with_its_launcher_goes_on_to_the_same_weights(
+    base_folder: Path, tmp_path: Path
+) -> None:
+    scene = write_scene(tmp_path / "scene")
+
+    def flags(name: str) -> list[object]:
+        saving = ("--checkpointing_steps", 1, "--resume_from_checkpoint", "latest")
+        return [*train_flags(scene, base_folder, tmp_path / name, steps=30), *saving]
+
+    launch(*flags("whole"))
+    model = tmp_path / "ended"
+    command = [str(each) for each in (*LAUNCH, *flags("ended"))]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
+    while not list(model.glob("checkpoint-*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) != 0
+    assert not (model / LORA).exists()
+    time.sleep(2)  # the launcher's child looks for it every second
+    launch(*flags("ended"))
+    ended, whole = (load_file(tmp_path / name / LORA) for name in ("ended", "whole"))
+    assert ended.keys() == whole.keys()
+    assert all(torch.equal(ended[name], whole[name]) for name in whole)
