@@ -15,6 +15,7 @@ ROOMS = (
     "realfill.ranking",
     "realfill.exemplars",
     "realfill.sheets",
+    "realfill.photo_training",
     "realfill.training",
     "realfill.sampling",
     "realfill.geometry",
