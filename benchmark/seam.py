@@ -28,13 +28,14 @@ def near_edge(hole: np.ndarray, reach: int) -> np.ndarray:
     return grown > shrunk
 
 
-def step_across(hole: np.ndarray) -> Callable[[np.ndarray], float]:
-    """Return a function from an image to its mean step in colour across the edge of `hole`.
+def seam_against(truth: np.ndarray, hole: np.ndarray) -> Callable[[np.ndarray], float]:
+    """Return a function from an image to its mean step across the edge of `hole`, less `truth`'s.
 
     Images are uint8 `(H, W, 3)`, `hole` is bool `(H, W)`. A step is what Sobel's gradients add up
     to over the pixels near the edge, at right angles to it: in levels of 255, whether sharp or
-    spread. It is 0 for a hole without an edge.
+    spread. The truth's are taken off pixel by pixel. It is 0 for a hole without an edge.
     """
+    expected = truth.astype(np.float64)
     band = near_edge(hole, REACH)
     if not band.any():
         return lambda image: 0.0
@@ -43,12 +44,12 @@ def step_across(hole: np.ndarray) -> Callable[[np.ndarray], float]:
     length = np.hypot(*slopes)
     across, down = (np.divide(s, length, out=np.zeros_like(s), where=length > 0) for s in slopes)
 
-    def step(image: np.ndarray) -> float:
-        horizontal, vertical = (gradient[band] for gradient in sobel(image.astype(np.float64)))
+    def seam(image: np.ndarray) -> float:
+        horizontal, vertical = (gradient[band] for gradient in sobel(image - expected))
         gradient = across[:, None] * horizontal + down[:, None] * vertical
         return float(2 * REACH * np.abs(gradient).mean())
 
-    return step
+    return seam
 
 
 def sobel(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -64,9 +65,9 @@ class Seam(Metric):
     """How far the step in colour across the hole's edge is from the truth's; lower is better.
 
     Convention: 8-bit RGB at 512 x 512 (or the photo's own size); Sobel gradients across the edge,
-    added up over three pixels on each side, their mean along the edge and over the channels in
-    levels of 255; its difference from the truth's, without the sign, for an edge that is smoother
-    than the truth shows, too. Source: the idea is ASUKA's (arXiv 2312.04831).
+    less the truth's at the same pixel and without the sign, added up over three pixels on each
+    side; their mean along the edge and over the channels, in levels of 255. Source: the idea is
+    that of ASUKA's evaluation (arXiv 2312.04831), which looks at a line of one pixel.
     """
 
     scores = (Score("seam", "seam", higher_is_better=False, digits=2),)
@@ -78,9 +79,8 @@ class Seam(Metric):
     def measure(self, truth: Truth, completions: Sequence[Photo]) -> list[list[float]]:
         """Return the difference of each completion, in levels of 255."""
         size = self.options.resolution
-        step = step_across(truth.hole(size))
-        expected = step(truth.pixels(size))
-        return in_parallel(lambda photo: [abs(step(photo.pixels(size)) - expected)], completions)
+        seam = seam_against(truth.pixels(size), truth.hole(size))
+        return in_parallel(lambda photo: [seam(photo.pixels(size))], completions)
 
 
 if __name__ == "__main__":

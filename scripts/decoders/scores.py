@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from benchmark.psnr import psnr_inside
 from benchmark.ring_colour import colour_error, ring_of
-from benchmark.seam import step_across
+from benchmark.seam import seam_against
 from benchmark.ssim import ssim_against
 from realfill.images.blend import (
     changed_mask,
@@ -104,13 +104,12 @@ def score_fills(case: Case, fills: list[np.ndarray]) -> list[float]:
     for fill in fills:
         assert np.array_equal(fill[known], np.asarray(case.target)[known]), case.name
     ssim, rest = ssim_against(truth, case.hole), hole_of(case.mask)
-    step, ring = step_across(rest), ring_of(rest)
-    expected = step(truth)
+    seam, ring = seam_against(truth, rest), ring_of(rest)
     rows = [
         [
             psnr_inside(fill, truth, case.hole),
             ssim(fill),
-            abs(step(fill) - expected),
+            seam(fill),
             colour_error(fill, truth, ring),
         ]
         for fill in fills
