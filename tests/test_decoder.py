@@ -17,6 +17,7 @@ from realfill.photo_training import loop
 from realfill.photo_training.colour_shifts import shift_colours
 from realfill.photo_training.decoder import pixel_weights, weighted_error
 from realfill.photo_training.loop import OutOfTime, Plan, late_fall, train
+from realfill.sampling.detail import keep_detail
 from realfill.scene import load_scene
 from tests.bases import make_base
 from tests.conftest import RunScript, draw_photo
@@ -223,3 +224,17 @@ def test_a_decoder_that_does_not_fit_is_refused(
     weights.write_bytes(weights.read_bytes()[:1000])
     assert "cannot be loaded" in refusal(base_folder, damaged)
     assert not list(output.glob("*.png"))
+
+
+def test_the_edge_is_the_decoders_and_the_detail_deep_inside_the_autoencoders() -> None:
+    mask = torch.zeros(1, 1, 96, 96)
+    mask[..., 16:80, 16:80] = 1
+    detail = 0.2 * torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    plain, seen = detail + 0.7, torch.full_like(detail, 0.4)
+    kept = keep_detail(plain, seen, mask, factor=4)
+    assert torch.equal(kept[..., :16, :], seen[..., :16, :])
+    torch.testing.assert_close(kept[..., 16:20, 16:80], seen[..., 16:20, 16:80])
+    inner = np.s_[..., 28:68, 28:68]
+    torch.testing.assert_close(kept[inner].mean(), torch.tensor(0.4), atol=0.01, rtol=0)
+    pairs = torch.stack([(kept - kept.mean())[inner].flatten(), detail[inner].flatten()])
+    assert torch.corrcoef(pairs)[0, 1] > 0.95

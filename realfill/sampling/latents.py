@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from realfill.model.decoder import HarmonizingDecoder
+from realfill.sampling.detail import keep_detail
 from realfill.settings import SamplingSettings
 
 SCHEDULERS: dict[str, Callable[..., SchedulerMixin]] = {
@@ -98,14 +99,14 @@ def decode(
 ) -> Tensor:
     """Return pictures `(N, 3, H, W)` in [0, 1] of latents that fill the `hole` (L) of `photo`.
 
-    Without a `decoder` the autoencoder's own decodes, which does not see the photo.
+    Without a `decoder` the autoencoder's own decodes alone, which does not see the photo.
     """
-    if decoder is None:
-        pictures = pipeline.vae.decode(latents).sample
-    else:
+    pictures = pipeline.vae.decode(latents).sample
+    if decoder is not None:
         known = pipeline.image_processor.preprocess(photo).to(latents)
         mask = pipeline.mask_processor.preprocess(hole).to(latents)
-        pictures = torch.cat([decoder(each, known, mask) for each in latents.split(1)])
+        seen = torch.cat([decoder(each, known, mask) for each in latents.split(1)])
+        pictures = keep_detail(pictures, seen, mask, pipeline.vae_scale_factor)
     return pipeline.image_processor.denormalize(pictures)
 
 
