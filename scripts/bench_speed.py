@@ -236,6 +236,7 @@ def main() -> None:
     results = []
     for recipe in RECIPES:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            print(f"measuring: {recipe.name}", flush=True)
             results.append(process.submit(measure, recipe, arguments).result())
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     versions = library_versions()

@@ -69,7 +69,8 @@ def launch(*arguments: object, timeout: float = 300) -> str:
 def launch_two(*arguments: object, timeout: float = 300) -> str:
     """Run a script in two processes of one thread each and return what they printed."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    alone = {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
+    # Without the last, a process on a machine with one GPU looks for the second.
+    alone = {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return run_script([*command, *map(str, arguments)], environment() | alone, timeout)
 
 

@@ -68,7 +68,8 @@ def test_flags_that_cannot_be_had(
     flags: list[str],
     message: str,
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    if "GPU" in message and torch.accelerator.is_available():
+        pytest.skip("there is a GPU here")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     output = tmp_path / "output"
     assert message in refuse(*train_flags(scene_folder, base_folder, output), *flags)

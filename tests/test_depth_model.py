@@ -184,7 +184,7 @@ def test_metres_are_turned_into_inverse_depths(depth_folder: Path, tmp_path: Pat
     )[0, 0]
     estimated = load_depth_model(str(folder), CPU)[0](draw_photo(0))
     far = metres > 0.1
-    assert far.float().mean() > 0.3
+    assert far.float().mean() > 0.05
     assert ((estimated * metres)[far] - 1).abs().max() < 0.01
 
 
