@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from realfill.command_line import make_parser, run
+from realfill.command_line import make_parser, run, whole
 from realfill.devices import DTYPES, choose_precision, start_process
 from realfill.model.base import load_base
 from realfill.sampling.latents import sample_latents, scheduled
@@ -38,6 +38,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--base", default="data/tiny-inpainting", help="(default: %(default)s)")
     add("--decoder", type=Path, help="what train_decoder.py left")
     add("--work_dir", type=Path, required=True, help="folder for the latents and the figures")
+    add("--samples", type=whole(1, SAMPLES), default=SAMPLES, help="scored of each seed")
     add("--sample_only", action="store_true", help="sample what was prepared in --work_dir")
     return parser.parse_args()
 
@@ -55,7 +56,9 @@ def main() -> None:
     if not arguments.sample_only and arguments.decoder:
         from scripts.decoders.scores import report
 
-        report(cases, load_file(work / LATENTS_FILE), arguments.base, arguments.decoder, work)
+        latents = load_file(work / LATENTS_FILE)
+        latents = {name: each[: arguments.samples] for name, each in latents.items()}
+        report(cases, latents, arguments.base, arguments.decoder, work)
 
 
 def sample_missing(work: Path, base: str) -> None:

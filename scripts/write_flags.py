@@ -11,7 +11,7 @@ import benchmarks
 import complete_scenes
 import make_scenes
 import refill
-from realfill.commands import complete, rank, train, train_decoder
+from realfill.commands import complete, rank, train, train_decoder, train_prior
 from realfill.storage import write_text
 
 PARSERS = {
@@ -20,6 +20,7 @@ PARSERS = {
     "infer.py": complete.build_parser,
     "loftr_ranking.py": rank.build_parser,
     "train_decoder.py": train_decoder.build_parser,
+    "train_prior.py": train_prior.build_parser,
     "refill.py": refill.build_parser,
     "benchmarks.py": benchmarks.build_parser,
     "make_scenes.py": make_scenes.build_parser,

@@ -13,6 +13,7 @@ SCRIPTS += (
     "make_scenes.py photos",
     "complete_scenes.py",
     "train_decoder.py",
+    "train_prior.py",
 )
 
 

@@ -63,6 +63,7 @@ def build_parser() -> ArgumentParser:
         "--decoder",
         help="folder of a decoder that sees the known pixels, or none (default: the base's own)",
     )
+    add("--prior", type=Path, help="folder of a reconstruction prior, in place of the prompt")
     add("--base_only", action="store_true", help="leave the adaptation out, for comparison")
     add(
         "--resolution",
@@ -119,6 +120,8 @@ def check_arguments(arguments: Namespace) -> str | None:
             return f"--{flag} needs --scene, and --geometry auto or only"
     if arguments.fill == "none" and arguments.geometry == "off":
         return "--fill none and --geometry off leave nothing to do"
+    if arguments.prior and (arguments.prompt is not None or arguments.guidance_scale != 1):
+        return "--prior stands in for the prompt; leave --prompt and --guidance_scale out"
     if arguments.fill == "model" and arguments.model_path is None:
         return "--fill model needs a --model_path"
     return None

@@ -67,6 +67,8 @@ class ModelFlags:
     decoder: str | None = None
     """Folder of a decoder that sees the known pixels; None takes the base's own, if it has one,
     and "none" the autoencoder's."""
+    prior: Path | None = None
+    """Folder of a reconstruction prior that stands in for the prompt."""
 
 
 @dataclass(frozen=True)

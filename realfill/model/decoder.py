@@ -12,13 +12,10 @@ import torch
 from diffusers import AutoencoderKL, ConfigMixin, ModelMixin, StableDiffusionInpaintPipeline
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.autoencoders.vae import Decoder
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from realfill.errors import UserError
-from realfill.model.hub import first_line
-from realfill.model.integrity import fingerprints
-from realfill.record import RECORD_FILE, PartRecord
+from realfill.model.parts import load_part, require_own_base
+from realfill.record import PartRecord
 
 BELONGS_TO = ("vae",)
 """The parts of a base that a decoder is made for; the UNet may be adapted to a scene."""
@@ -26,7 +23,6 @@ BELONGS_TO = ("vae",)
 
 DECODER_FOLDER = "decoder"
 """In the folder of a base that has one of its own."""
-WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 
 
 class HarmonizingDecoder(ModelMixin, ConfigMixin):
@@ -138,27 +134,7 @@ def find_decoder(requested: str | None, pipeline: StableDiffusionInpaintPipeline
 
 
 def load_decoder(folder: Path, pipeline: StableDiffusionInpaintPipeline) -> HarmonizingDecoder:
-    """Load what train_decoder.py left in `folder`; it gets the precision and device of `pipeline`.
-
-    Raises `UserError` if there is none, or it was made for another base than `pipeline`.
-    """
+    """Load what train_decoder.py left in `folder`, for the base `pipeline`. Raises `UserError`."""
     record = PartRecord.read(folder)
-    if not record.steps:
-        raise UserError(
-            f"{folder}: no decoder with a {RECORD_FILE} in it; give the --output_dir of a finished "
-            "train_decoder.py"
-        )
-    now = fingerprints(pipeline, BELONGS_TO)
-    common = now.keys() & record.base_fingerprints.keys()
-    if not common or any(now[name] != record.base_fingerprints[name] for name in common):
-        raise UserError(
-            f"{folder}: this decoder was made for another base ({record.base}); train one for "
-            "this base with train_decoder.py, or give --decoder none"
-        )
-    try:
-        decoder = HarmonizingDecoder.from_pretrained(
-            folder, torch_dtype=pipeline.vae.dtype, use_safetensors=True, local_files_only=True
-        )
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        raise UserError(f"{folder}: cannot be loaded ({first_line(error)})") from error
-    return decoder.to(pipeline.device).eval().requires_grad_(False)
+    require_own_base(folder, record, pipeline, BELONGS_TO, "decoder", "train_decoder.py")
+    return load_part(HarmonizingDecoder, folder, pipeline)

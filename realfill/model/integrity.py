@@ -1,6 +1,7 @@
 """Is a model what its record says: the base, and all of the LoRA file."""
 
 import hashlib
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -28,7 +29,7 @@ def fingerprint(
     """
     digest = hashlib.sha256()
     for part in parts:
-        for name, tensor in sorted(getattr(pipeline, part).state_dict().items()):
+        for name, tensor in sorted(attrgetter(part)(pipeline).state_dict().items()):
             values = tensor.flatten()
             sample = values[:: max(1, values.numel() // 256)]
             if dtype and sample.is_floating_point():

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from realfill.model.decoder import HarmonizingDecoder
+from realfill.model.prior import Prior
 from realfill.sampling.detail import keep_detail
 from realfill.settings import SamplingSettings
 
@@ -52,13 +53,14 @@ def sample_latents(
     settings: SamplingSettings,
     generator: torch.Generator | list[torch.Generator],
     advance: Callable[[], object] = lambda: None,
+    embeddings: Tensor | None = None,
 ) -> Tensor:
     """Return the latents `(N, C, H / f, W / f)` of fillings, as the autoencoder decodes them.
 
     `photos` are of one size, as RGB or `(N, 3, H, W)` in [0, 1]; `masks` as L or `(N, 1, H, W)`, 1
     where to fill. `generator` is of all, or each has its own, which serves it alone whatever else
     is sampled. The pipeline's scheduler samples, see `scheduled`. `advance` is called after every
-    step.
+    step. `embeddings`, `(1, tokens, channels)`, stand in for the prompt's.
     """
     if isinstance(photos, Tensor):
         height, width = photos.shape[2:]
@@ -71,7 +73,8 @@ def sample_latents(
 
     with encoding_once(pipeline.vae):
         latents = pipeline(
-            prompt=[settings.prompt] * len(photos),
+            prompt=[settings.prompt] * len(photos) if embeddings is None else None,
+            prompt_embeds=None if embeddings is None else embeddings.expand(len(photos), -1, -1),
             image=photos,
             mask_image=masks,
             width=width,
@@ -87,6 +90,16 @@ def sample_latents(
             output_type="latent",
         ).images
     return latents / pipeline.vae.config.scaling_factor
+
+
+@torch.no_grad()
+def embed(
+    pipeline: StableDiffusionInpaintPipeline, prior: Prior, photo: Image.Image, hole: Image.Image
+) -> Tensor:
+    """Return the embeddings `(1, tokens, channels)` that a prior has of the known pixels."""
+    known = pipeline.image_processor.preprocess(photo).to(pipeline.device)
+    mask = pipeline.mask_processor.preprocess(hole).to(pipeline.device)
+    return prior.embed(known, mask).to(pipeline.unet.dtype)
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from diffusers import StableDiffusionInpaintPipeline
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from realfill.devices import is_shortage
@@ -13,7 +14,8 @@ from realfill.errors import UserError
 from realfill.images.blend import resize, sampled_mask, size_in_multiples
 from realfill.images.seams import blend
 from realfill.model.decoder import HarmonizingDecoder
-from realfill.sampling.latents import decode, sample_latents, scheduled
+from realfill.model.prior import Prior
+from realfill.sampling.latents import decode, embed, sample_latents, scheduled
 from realfill.settings import SamplingSettings
 
 CPU_LATENTS_AT_ONCE = 16384
@@ -30,12 +32,14 @@ def complete(
     batch_size: int | None = None,
     quiet: bool = False,
     decoder: HarmonizingDecoder | None = None,
+    prior: Prior | None = None,
 ) -> Iterator[tuple[int, Image.Image]]:
     """Yield `(index, completion)`: RGB in the target's size, blended into it.
 
     Completion i starts from noise drawn with `seed + i` alone, whatever the batch. A batch that
     does not fit into memory is halved. `pipeline` is left as it was; without a `decoder`, its own
-    decodes. Where the mask is empty there is nothing to sample, and each completion is the target.
+    decodes; a `prior` stands in for the prompt. Where the mask is empty there is nothing to sample,
+    and each completion is the target.
     """
     if not mask.getbbox():
         yield from ((index, target) for index in indices)
@@ -44,6 +48,7 @@ def complete(
     photo, hole = resize(target, size), sampled_mask(mask, size)
     sliced_before = pipeline.vae.use_slicing
     pipeline.vae.enable_slicing()
+    embeddings = None if prior is None else embed(pipeline, prior, photo, hole)
     batch_size = batch_size or default_batch_size(pipeline, size, len(indices))
     waiting = list(indices)
     progress = tqdm(
@@ -58,7 +63,8 @@ def complete(
             done_before = progress.n
             try:
                 seeds = [seed + index for index in batch]
-                images = sample(pipeline, photo, hole, seeds, settings, progress, decoder)
+                latents = draw(pipeline, photo, hole, seeds, settings, progress, embeddings)
+                images = develop(pipeline, latents, photo, hole, seeds, decoder)
             except (RuntimeError, MemoryError) as error:
                 if batch_size == 1 or not is_shortage(error):
                     raise
@@ -76,28 +82,39 @@ def complete(
         pipeline.vae.use_slicing = sliced_before
 
 
-def sample(
+def draw(
     pipeline: StableDiffusionInpaintPipeline,
     photo: Image.Image,
     hole: Image.Image,
     seeds: list[int],
     settings: SamplingSettings,
     progress: tqdm,
-    decoder: HarmonizingDecoder | None,
-) -> list[Image.Image]:
-    """Sample one batch at the sampling size: one RGB image for each of `seeds`."""
+    embeddings: Tensor | None,
+) -> Tensor:
+    """Sample one batch at the sampling size: the latents for each of `seeds`."""
     # The photo is given once for each image, so that a generator serves its own image only.
     with scheduled(pipeline, settings.scheduler):
-        latents = sample_latents(
+        return sample_latents(
             pipeline,
             [photo] * len(seeds),
             [hole] * len(seeds),
             settings,
             [torch.Generator().manual_seed(seed) for seed in seeds],
             lambda: progress.update(len(seeds)),
+            embeddings,
         )
-    pictures = decode(pipeline, latents, photo, hole, decoder)
-    pixels = pipeline.image_processor.pt_to_numpy(pictures)
+
+
+def develop(
+    pipeline: StableDiffusionInpaintPipeline,
+    latents: Tensor,
+    photo: Image.Image,
+    hole: Image.Image,
+    seeds: list[int],
+    decoder: HarmonizingDecoder | None,
+) -> list[Image.Image]:
+    """Decode one batch into RGB images. Raises `UserError` if one is not finite."""
+    pixels = pipeline.image_processor.pt_to_numpy(decode(pipeline, latents, photo, hole, decoder))
     if not np.isfinite(pixels).all():
         raise UserError(
             f"the completion of seed {seeds[0]}, or one sampled with it, is not finite: the model "

@@ -120,7 +120,8 @@ those of the last steps. The script is `scripts/train_tiny_base.py`; the files o
 
 On the {held_out} held-out photos at {size} × {size}. The autoencoder reconstructs them with
 **{reconstruction:.2f} dB**. Inside a centred hole of a quarter of the area, PSNR and SSIM
-(kornia's, window 11, its map's mean over the hole); the base with 4 samples for each photo:
+(kornia's, window 11, its map's mean over the hole); the base with 4 samples for each photo, decoded
+by its autoencoder alone:
 
 | way to fill | PSNR (dB) | SSIM |
 | --- | ---: | ---: |
