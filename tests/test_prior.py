@@ -7,27 +7,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import ViTMAEConfig, ViTMAEForPreTraining
+from transformers import ViTMAEForPreTraining
 
 from realfill.model.base import load_base
 from realfill.model.prior import load_prior, reconstruct
 from realfill.scene import load_scene
-from tests.bases import make_base
+from tests.bases import make_base, make_masked_autoencoder
 from tests.conftest import RunScript, draw_photo
 from tests.helpers import infer_flags
 
 
 @pytest.fixture(scope="session")
 def autoencoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write a small masked autoencoder with random weights: 16 patches of 8 pixels."""
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 24, "num_attention_heads": 2, "intermediate_size": 32}
-    sizes |= {f"decoder_{name}": value for name, value in sizes.items()}
-    sizes |= {"num_hidden_layers": 2, "decoder_num_hidden_layers": 8, "decoder_hidden_size": 16}
-    folder = tmp_path_factory.mktemp("autoencoder")
-    model = ViTMAEForPreTraining(ViTMAEConfig(image_size=32, patch_size=8, **sizes))
-    model.save_pretrained(folder)
-    return folder
+    """Return a small masked autoencoder with random weights."""
+    return make_masked_autoencoder(tmp_path_factory.mktemp("autoencoder"))
 
 
 def prior_flags(autoencoder: Path, base: Path, output: Path, steps: int = 2) -> list[object]:
