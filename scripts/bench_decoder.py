@@ -38,6 +38,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--base", default="data/tiny-inpainting", help="(default: %(default)s)")
     add("--decoder", type=Path, help="what train_decoder.py left")
     add("--work_dir", type=Path, required=True, help="folder for the latents and the figures")
+    add("--geometry", choices=("auto", "off"), default="auto", help="off: whole holes alone")
     add("--samples", type=whole(1, SAMPLES), default=SAMPLES, help="scored of each seed")
     add("--sample_only", action="store_true", help="sample what was prepared in --work_dir")
     return parser.parse_args()
@@ -50,7 +51,9 @@ def main() -> None:
     if not arguments.sample_only:
         from scripts.decoders.cases import prepare  # not where a base only samples
 
-        cases = prepare(arguments.photos, arguments.scenes, arguments.base, work)
+        cases = prepare(
+            arguments.photos, arguments.scenes, arguments.base, work, arguments.geometry
+        )
         write_json(work / CASES_FILE, {case.name: case.strength for case in cases})
     sample_missing(work, arguments.base)
     if not arguments.sample_only and arguments.decoder:

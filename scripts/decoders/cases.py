@@ -37,12 +37,19 @@ class Case:
     strength: float
 
 
-def prepare(photos: Path | None, scenes: list[Path], base: str, work: Path) -> list[Case]:
-    """Return the cases, and write what a base is to sample from into `work`."""
+def prepare(
+    photos: Path | None, scenes: list[Path], base: str, work: Path, geometry: str = "auto"
+) -> list[Case]:
+    """Return the cases, and write what a base is to sample from into `work`.
+
+    With `geometry` "auto", a scene is there with its whole hole and with what geometry leaves.
+    """
     pipeline = load_base(base, torch.float32)
     cases = [photo_case(path) for path in list_photos(photos, HELD_OUT)[1]] if photos else []
     for folder in tqdm(scenes, desc="geometry"):
-        cases += scene_cases(folder, work)
+        cases.append(whole_case(folder))
+        cases += [guided_case(folder, work)] if geometry == "auto" else []
+    cases = [case for case in cases if case.mask.getbbox()]
     for case in cases:
         size = size_in_multiples(
             case.target.size, native_resolution(pipeline), pipeline.vae_scale_factor
@@ -63,14 +70,18 @@ def photo_case(path: Path) -> Case:
     return Case(path.stem, truth, mask, truth, hole, 1.0)
 
 
-def scene_cases(folder: Path, work: Path) -> list[Case]:
-    """Return a scene with its whole hole to fill, and with what geometry leaves of it."""
-    scene, truth = load_scene(folder), read_truth(folder)
+def whole_case(folder: Path) -> Case:
+    """Return a scene with its whole hole to fill."""
+    scene = load_scene(folder)
+    name = f"{scene.name}/off"
+    return Case(name, scene.target, scene.mask, read_truth(folder), scene.hole, 1.0)
+
+
+def guided_case(folder: Path, work: Path) -> Case:
+    """Return a scene with what geometry leaves to fill, which may be nothing."""
+    scene = load_scene(folder)
     kept = work / "geometry" / scene.name
     kept.mkdir(parents=True, exist_ok=True)
     rest, strength = guide(scene, cached_prefill(scene, kept, torch.device("cpu")))
-    cases = [Case(f"{scene.name}/off", scene.target, scene.mask, truth, scene.hole, 1.0)]
-    if rest.mask.getbbox():
-        auto = Case(f"{scene.name}/auto", rest.target, rest.mask, truth, scene.hole, strength)
-        cases.append(auto)
-    return cases
+    name = f"{scene.name}/auto"
+    return Case(name, rest.target, rest.mask, read_truth(folder), scene.hole, strength)

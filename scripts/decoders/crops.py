@@ -59,7 +59,7 @@ def main() -> None:
     pipeline = load_base(arguments.base, torch.float32)
     decoder = load_decoder(arguments.decoder, pipeline)
     latents = load_file(arguments.work_dir / "latents.safetensors")
-    cases = prepare(arguments.photos, arguments.scenes, arguments.base, arguments.work_dir)
+    cases = prepare(arguments.photos, arguments.scenes, arguments.base, arguments.work_dir, "off")
     rows = []
     for case in cases:
         if arguments.cases and case.name not in arguments.cases:
