@@ -1,5 +1,6 @@
 """Finding the views: guesses compete, and the withheld band around the hole decides."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -7,11 +8,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from realfill.geometry.features import Correspondences
+from realfill.geometry.features import AGREE, Correspondences
 from realfill.geometry.hypotheses import hypotheses
 from realfill.geometry.relative import Shapes
 from realfill.geometry.rendering import Stage, make_stage, predict, window_error
-from realfill.geometry.views import Cameras
+from realfill.geometry.views import Cameras, View
 from realfill.images.blend import feather
 from realfill.scene import Scene
 
@@ -25,6 +26,10 @@ SIMPLER = 1.05
 """How much more error planes that only face the target may have: they tear less."""
 USELESS = 1.0
 """Error of one reference in the band over that of interpolation, from which it is left out."""
+TYPICALLY_USELESS = 0.5
+"""The same of medians, for homographies that pass for nothing by the mean."""
+EXPLAINED = 0.9
+"""Share of a reference's matches with which a homography is beyond doubt."""
 
 
 def find_cameras(
@@ -36,47 +41,96 @@ def find_cameras(
     band at half the working size, and the one with the least error wins. A reference that
     predicts the band worse than interpolation does is left out. At most six views are kept, the
     nearest. `shapes` are used if one reference alone has parallax.
+
+    Homographies that explain nearly all matches are beyond doubt. If nothing else is left, they are
+    judged by medians: people who walk about near the hole spoil the mean error of right views.
     """
     references = {name: scene.references[name] for name in found.names}
     best, least = Cameras("nothing", {}, 0.0), 1.0
     if not references:
         return best
     stage = make_stage(scene.target, scene.mask, references, device, SHRINK, shapes)
+    tried = []
     for cameras in hypotheses(found, scene.target, references):
         if cameras.is_guess and len(best.views) > 1:
             break
-        cameras, error = useful_views(nearest_views(cameras), stage)
+        tried.append(nearest_views(cameras))
+        cameras, error = useful_views(tried[-1], stage)
         if cameras.is_guess and len(references) > 1:
             error = (1 + error) / 2  # the band says little of a hole that no two views confirm
         if error < least:
             best, least = cameras, error
         if least < GOOD:
             break
+    if not best.views:
+        return mostly_right(tried, found, stage)
+    if beyond_doubt(best, found) == best.views:
+        return replace(best, is_certain=True)
     upright = replace(best, slanting=False)
     if best.have_parallax and useful_views(upright, stage)[1] < SIMPLER * least:
         return upright
     return best
 
 
-def useful_views(cameras: Cameras, stage: Stage) -> tuple[Cameras, float]:
+def mostly_right(tried: list[Cameras], found: Correspondences, stage: Stage) -> Cameras:
+    """Return the views beyond doubt that predict the band well but for less than half of it.
+
+    No views if there are none.
+    """
+    for cameras in tried:
+        if views := beyond_doubt(cameras, found):
+            sure = replace(cameras, views=views, is_certain=True)
+            sure, error = useful_views(sure, stage, torch.median, TYPICALLY_USELESS)
+            if error < TYPICALLY_USELESS:
+                return sure
+    return Cameras("nothing", {}, 0.0)
+
+
+def beyond_doubt(cameras: Cameras, found: Correspondences) -> dict[str, View]:
+    """Return the views that are homographies and explain nearly all matches."""
+    return {
+        name: view
+        for name, view in cameras.views.items()
+        if view.is_plane and share_explained(view, found, name) > EXPLAINED
+    }
+
+
+def share_explained(view: View, found: Correspondences, name: str) -> float:
+    """Return which share of the matches with reference `name` a homography brings together."""
+    number = 1 + found.names.index(name)
+    here, there = found.places(0, number)
+    points = torch.from_numpy(here / found.sizes[0]).float()
+    seen = view.project(points, torch.zeros(len(points))).numpy() * found.sizes[number]
+    return float((np.linalg.norm(seen - there, axis=1) < AGREE).mean()) if len(here) else 0.0
+
+
+def useful_views(
+    cameras: Cameras,
+    stage: Stage,
+    average: Callable[[Tensor], Tensor] = torch.mean,
+    useless: float = USELESS,
+) -> tuple[Cameras, float]:
     """Leave out the references that predict the band badly; return the error of the others.
 
-    The error is over that of interpolation; what no reference shows counts as interpolated.
+    The error is over that of interpolation, both the `average` of the band; what no reference
+    shows counts as interpolated.
     """
     picture, each = predict(cameras, stage)
     rival = window_error(stage.continued, stage.target, stage.band)
     errors = {
-        name: relative_error(image, stage, rival)
+        name: relative_error(image, stage, rival, average)
         for name, image in zip(cameras.views, each, strict=True)
     }
-    useful = {name: view for name, view in cameras.views.items() if errors[name] < USELESS}
+    useful = {name: view for name, view in cameras.views.items() if errors[name] < useless}
     if useful and len(useful) < len(cameras.views):
         cameras = replace(cameras, views=useful)
         picture, _ = predict(cameras, stage)
-    return cameras, relative_error(picture, stage, rival)
+    return cameras, relative_error(picture, stage, rival, average)
 
 
-def relative_error(picture: Tensor, stage: Stage, rival: Tensor) -> float:
+def relative_error(
+    picture: Tensor, stage: Stage, rival: Tensor, average: Callable[[Tensor], Tensor]
+) -> float:
     """Return the error of `picture` in the band over that of interpolation, `rival`.
 
     The more of the hole the picture leaves open the nearer it is to 1.
@@ -85,9 +139,9 @@ def relative_error(picture: Tensor, stage: Stage, rival: Tensor) -> float:
     tested = stage.band & seen
     if not tested.any():
         return 1.0
-    error = window_error(picture.nan_to_num(0), stage.target, tested)[tested].mean()
+    error = average(window_error(picture.nan_to_num(0), stage.target, tested)[tested])
     shown = seen[stage.hole].float().mean()
-    return float(shown * error / rival[tested].mean().clamp_min(1e-6) + 1 - shown)
+    return float(shown * error / average(rival[tested]).clamp_min(1e-6) + 1 - shown)
 
 
 def without_copies(

@@ -17,6 +17,8 @@ LEAST_CONTRAST = 0.015
 """Of SIFT's features: weak ones tie photos that strong ones do not."""
 RATIO = 0.15
 """Least confidence of a match: Lowe's ratio test at 0.85. What is wrong falls to the geometry."""
+AGREE = 4.0
+"""Pixels of the working size within which a match agrees with the cameras."""
 
 
 class Correspondences(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from realfill.geometry.cameras import find_cameras, without_copies
-from realfill.geometry.features import Correspondences, find_correspondences
+from realfill.geometry.features import AGREE, Correspondences, find_correspondences
 from realfill.geometry.prefill import Depths, Prefill, find_depths, make_prefill
 from realfill.geometry.relative import DepthModel
 from realfill.geometry.views import Cameras
@@ -17,8 +17,6 @@ from realfill.scene import Scene
 
 DEPTHS_TRIED = 512
 """Depths at which a match is tried; more would not move its place by a pixel."""
-AGREE = 4.0
-"""Pixels of the working size within which a match agrees with the cameras."""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ CONFIDENT = 0.4
 
 Its error is 60% of interpolation's or less, and 80% of the pixels like it in the band are right.
 """
+MOVED = 4.0
+"""Over the median error in the band: from there on, views beyond doubt call it something moving."""
 LOCAL_WINS = 0.9
 """Error in the band over that of tone curves alone, below which local changes are worth it."""
 
@@ -96,6 +98,8 @@ def make_prefill(scene: Scene, cameras: Cameras, depths: Depths | None) -> Prefi
         return empty_prefill(scene, "off: no reference shows the surroundings of the hole")
     predicted = correct(picture, target, outside)
     error = window_error(predicted, target, tested)
+    if cameras.is_certain:
+        tested = tested & (error <= MOVED * error[tested].median())
     rival = window_error(stage.continued, target, tested)[tested].mean()
     figures = f"error around the hole {error[tested].mean():.3f}, by interpolation {rival:.3f}"
     if error[tested].mean() >= rival:

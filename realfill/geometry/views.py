@@ -121,6 +121,8 @@ class Cameras:
     """Points of the scene in the target's frame, in median depths."""
     slanting: bool = True
     """Whether planes that slant are looked for besides those that face the target."""
+    is_certain: bool = False
+    """Whether the matches leave no doubt of the views: what differs near the hole has moved."""
 
     @property
     def have_parallax(self) -> bool:
