@@ -1,7 +1,7 @@
 """Complete photos in the browser: `python app.py`, or `make app`."""
 
 import os
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from realfill.command_line import make_parser, run, whole
@@ -14,8 +14,8 @@ LOOPBACK = "127.0.0.1"
 USER = "realfill"
 
 
-def parse_arguments() -> Namespace:
-    """Parse the command line."""
+def build_parser() -> ArgumentParser:
+    """Return the parser of the flags."""
     parser = make_parser("Complete photos in the browser.")
     add = parser.add_argument
     add(
@@ -28,6 +28,12 @@ def parse_arguments() -> Namespace:
     add("--host", default=LOOPBACK, help="address to serve; needs --password (default: only here)")
     add("--password", help=f"asked for on the page, of the user {USER!r}")
     add("--no_browser", action="store_true", help="only say the address")
+    return parser
+
+
+def parse_arguments() -> Namespace:
+    """Parse the command line."""
+    parser = build_parser()
     arguments = parser.parse_args()
     if arguments.host != LOOPBACK and not arguments.password:
         parser.error("--host lets others in: give a --password as well")
@@ -48,7 +54,8 @@ def main() -> None:
 
     folder = arguments.workspace.resolve()
     examples = {name: ROOT / "data" / name for name in EXAMPLES}
-    build(folder, examples).queue(default_concurrency_limit=8).launch(
+    is_local = arguments.host == LOOPBACK
+    build(folder, examples, is_local).queue(default_concurrency_limit=8).launch(
         server_name=arguments.host,
         server_port=arguments.port,
         inbrowser=not arguments.no_browser,

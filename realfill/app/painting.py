@@ -9,8 +9,10 @@ from PIL import Image
 from realfill.app.workspace import PREVIEW
 from realfill.errors import UserError
 
-PAINT = (255, 59, 48, 255)
-"""The brush's colour, RGBA."""
+PAINT = (255, 59, 48)
+"""The brush's colour, RGB."""
+TINT = 0.6
+"""How much of it lies over what was painted before."""
 WORK_SIDE = 640
 """Longest side in pixels at which an object is separated."""
 ROUNDS = 5
@@ -24,27 +26,36 @@ def preview(photo: Image.Image) -> Image.Image:
 
 
 def editor_value(photo: Image.Image, mask: Image.Image | None) -> dict[str, Any]:
-    """Return what the editor shows: the preview, and the mask as if it had been painted."""
+    """Return what the editor shows: the preview, tinted where `mask`, L, of any size is white.
+
+    The mask is no layer of the editor, which would put it where the window's size has it.
+    """
     background = preview(photo)
-    layers = []
     if mask is not None:
-        painted = Image.new("RGBA", background.size)
-        painted.paste(PAINT, mask=mask.resize(background.size, Image.Resampling.BILINEAR))
-        layers = [painted]
-    return {"background": background.convert("RGBA"), "layers": layers, "composite": None}
+        red = Image.new("RGB", background.size, PAINT)
+        tinted = Image.blend(background, red, TINT)
+        background = Image.composite(tinted, background, binary(mask, background.size))
+    return {"background": background, "layers": [], "composite": None}
 
 
-def painted(value: dict[str, Any] | None) -> Image.Image:
-    """Return what was painted in the editor, L, 255 where a stroke covers at least half.
+def binary(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return a mask, L, at another size, with 0 and 255 only."""
+    return mask.resize(size, Image.Resampling.BILINEAR).point([0] * 128 + [255] * 128)
 
-    Raises `UserError` if there is no photo in it.
+
+def painted(value: dict[str, Any] | None, before: Image.Image | None) -> Image.Image:
+    """Return what is painted in the editor or was painted `before`, L, of the preview's size.
+
+    It is 255 where a stroke covers at least half. Raises `UserError` if there is no photo.
     """
     if not value or value.get("background") is None:
         raise UserError("There is no photo yet: drop one first.")
-    mask = Image.new("L", value["background"].size)
+    size = value["background"].size
+    mask = Image.new("L", size) if before is None else binary(before, size)
     for layer in value["layers"]:
-        mask.paste(255, mask=layer.convert("RGBA").getchannel("A").resize(mask.size))
-    return mask.point([0] * 128 + [255] * 128)
+        stroke = binary(layer.convert("RGBA").getchannel("A"), size)
+        mask.paste(255, mask=stroke)
+    return mask
 
 
 def separate(photo: Image.Image, hint: Image.Image) -> Image.Image:
@@ -74,5 +85,4 @@ def separate(photo: Image.Image, hint: Image.Image) -> Image.Image:
     _, parts = cv2.connectedComponents(found)
     found[~np.isin(parts, np.unique(parts[marked]))] = 0
     grown = cv2.dilate(found, np.ones((3, 3), np.uint8), iterations=2)  # its edge goes as well
-    mask = Image.fromarray(255 * grown).resize(photo.size, Image.Resampling.BILINEAR)
-    return mask.point([0] * 128 + [255] * 128)
+    return binary(Image.fromarray(255 * grown), photo.size)

@@ -21,6 +21,8 @@ from realfill.storage import appears_whole, write_image
 SCENES, LOOKED, FILLED, TRAINED = "scenes", "looked", "filled", "trained"
 PREVIEW = 2048
 """Longest side in pixels of what is painted on: browsers give back larger canvases black."""
+SAME = 0.002
+"""Share of a mask's pixels that may differ for it to be the same, drawn at another size."""
 SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tiff"}
 """Formats whose files are kept as they came; others are kept as PNG."""
 
@@ -171,15 +173,17 @@ def write_mask(workspace: Path, name: str, painted: Image.Image) -> str:
     `painted` is L, 255 where painted, of the preview's size. Raises `UserError` if nothing is
     painted, or everything.
     """
-    size = photo_of(workspace, name).size
-    mask = painted.resize(size, Image.Resampling.BILINEAR).point([0] * 128 + [255] * 128)
-    if mask.getextrema() == (0, 0):
+    size, before = photo_of(workspace, name).size, mask_of(workspace, name)
+    if painted.getextrema() == (0, 0):
         raise UserError("Nothing is painted yet: paint over what should go, then try again.")
-    if mask.getextrema() == (255, 255):
+    if painted.getextrema() == (255, 255):
         raise UserError("Everything is painted: leave something of the photo unpainted.")
-    before = mask_of(workspace, name)
-    if before is not None and np.array_equal(np.asarray(before), np.asarray(mask)):
-        return name
+    if before is not None:
+        differs = np.asarray(before.resize(painted.size, Image.Resampling.BILINEAR)) > 127
+        differs ^= np.asarray(painted) > 127
+        if differs.sum() < SAME * np.count_nonzero(painted):
+            return name  # it was painted before, perhaps more finely than the preview is
+    mask = painted.resize(size, Image.Resampling.BILINEAR).point([0] * 128 + [255] * 128)
     name = editable(workspace, name)
     folder = scene_folder(workspace, name) / "target"
     write_image(folder / "mask.png", mask)
