@@ -213,7 +213,11 @@ def test_progress_and_faults_are_read_from_what_scripts_print() -> None:
     assert "20 of 60" in work.stage
     assert "0.2161" in work.stage
     follow(work, "geometry: finding the cameras")
-    assert (work.share, work.stage) == (None, "geometry: finding the cameras")
+    assert work.share is None
+    before = work.stage
+    assert "20 of 60" not in before
+    follow(work, "the lock of process 1 was taken over")
+    assert work.stage == before
     said = ["left out: yard: data/yard/ref: no photos in it", "complete_scenes.py: none completed"]
     assert explain(2, said) == "data/yard/ref: no photos in it"
     assert "fault of the program" in explain(1, ["Traceback (most recent call last):", "KeyError"])

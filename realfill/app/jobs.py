@@ -21,6 +21,14 @@ ROOT = Path(__file__).parent.parent.parent
 """The folder with the scripts."""
 PROGRESS = re.compile(r"^(\w+): +\d+%.*?(\d+)/(\d+) \[(?:[\d:]+)<([\d:?]+)(?:.*loss=([\d.]+))?")
 """A progress bar of tqdm: name, done, all, time left, loss."""
+STAGES = {
+    "geometry: finding the cameras": "finding out where the photos were taken",
+    "geometry: cameras by": "comparing depths and colours",
+    "geometry: ": "putting together what your photos show",
+    "best: ": "ranking",
+    "wrote ": "writing",
+}
+"""What a line begins with, and what begins with it, in words; other lines change nothing."""
 KEPT_LINES = 40
 Command = list[str]
 
@@ -149,7 +157,9 @@ def follow(work: Work, line: str) -> None:
     bar = PROGRESS.match(line)
     if bar is None:
         work.lines = [*work.lines, line][-KEPT_LINES:]
-        work.stage, work.share = line, None
+        known = [stage for start, stage in STAGES.items() if line.startswith(start)]
+        if known:
+            work.stage, work.share = known[0], None
         return
     name, done, total, left, loss = bar.groups()
     work.share = int(done) / max(1, int(total))

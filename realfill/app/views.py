@@ -64,9 +64,9 @@ def in_words(queue: Queue, work: Work) -> tuple[str, float | None]:
         return f"{work.title}: {ordinal} in line, behind other scenes.", None
     if work.state == "running":
         seconds = time.monotonic() - work.started
-        return f"{work.title} ({seconds:.0f} s): {work.stage or 'starting'}", work.share
+        return f"{work.title} ({seconds:.0f} s): {work.stage or 'loading the program'}", work.share
     if work.state == "cancelled":
-        return f"{work.title}: cancelled. What was finished is kept; start again to go on.", None
+        return f"{work.title}: cancelled. What was finished is kept; go on whenever you like.", None
     if work.state == "failed":
         return work.stage, None
     return f"{work.title}: done.", None
