@@ -17,10 +17,11 @@ SAMPLE = $(LAUNCH) infer.py --model_path demo/$(SCENE)/model --scene data/$(SCEN
 .DEFAULT_GOAL := demo
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help demo test test-slow lint clean
+.PHONY: help app demo test test-slow lint clean
 
 help:
 	@echo "make demo       complete two photos, then train, sample, rank and score"
+	@echo "make app        a page in the browser for photos of your own"
 	@echo "make test       lint, and tests with the slowest twenty named"
 	@echo "make test-slow  the longer tests"
 	@echo "make lint       ruff and pyright"
@@ -37,6 +38,9 @@ demo: .venv/installed
 	$(BIN)/python benchmarks.py --results_base_dir demo --scenes data --metrics psnr ssim \
 		--compare base-only fine-tuned --loftr_script_path none \
 		--cache_dir demo/report/cache --output_file demo/report/report.txt
+
+app: .venv/installed-for-app
+	$(BIN)/python app.py
 
 test: lint
 	$(BIN)/python -m pytest --durations=20
@@ -65,4 +69,8 @@ clean:
 
 .venv/installed-for-tests: requirements-tests.txt requirements-benchmarks.txt .venv/installed
 	$(INSTALL) --requirement requirements-tests.txt
+	touch $@
+
+.venv/installed-for-app: requirements-app.txt requirements-heic.txt .venv/installed
+	$(INSTALL) --requirement requirements-app.txt --requirement requirements-heic.txt
 	touch $@

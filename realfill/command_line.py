@@ -198,6 +198,7 @@ def keep_writing() -> None:
         if stream is not getattr(sys, f"__{name}__") or not isinstance(stream, io.TextIOWrapper):
             continue  # a test or a notebook has put its own there
         stream.flush()
+        at_once = stream.line_buffering or stream.write_through  # the latter with PYTHONUNBUFFERED
         raw = UnbreakableStream(stream.fileno(), "w", closefd=False)
         setattr(
             sys,
@@ -206,7 +207,7 @@ def keep_writing() -> None:
                 io.BufferedWriter(raw),
                 stream.encoding,
                 errors="backslashreplace",
-                line_buffering=stream.line_buffering or name == "stderr",
+                line_buffering=at_once or name == "stderr",
             ),
         )
 

@@ -7,6 +7,7 @@ import re
 from argparse import SUPPRESS, ZERO_OR_MORE, Action, ArgumentParser, _SubParsersAction
 from pathlib import Path
 
+import app
 import benchmarks
 import complete_scenes
 import make_scenes
@@ -15,6 +16,7 @@ from realfill.commands import complete, rank, train, train_decoder, train_prior
 from realfill.storage import write_text
 
 PARSERS = {
+    "app.py": app.build_parser,
     "complete_scenes.py": complete_scenes.build_parser,
     "train_realfill.py": train.build_parser,
     "infer.py": complete.build_parser,

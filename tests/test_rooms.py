@@ -9,6 +9,7 @@ ROOMS = (
     "benchmark.report",
     "benchmark.suite",
     "benchmark",
+    "realfill.app",
     "realfill.commands",
     "realfill.scenes",
     "realfill.completing",

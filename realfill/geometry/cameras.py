@@ -42,8 +42,8 @@ def find_cameras(
     predicts the band worse than interpolation does is left out. At most six views are kept, the
     nearest. `shapes` are used if one reference alone has parallax.
 
-    Homographies that explain nearly all matches are beyond doubt. If nothing else is left, they are
-    judged by medians: people who walk about near the hole spoil the mean error of right views.
+    Homographies that explain nearly all matches are beyond doubt, and are judged by medians: people
+    who walk about near the hole spoil the mean error of views that are right.
     """
     references = {name: scene.references[name] for name in found.names}
     best, least = Cameras("nothing", {}, 0.0), 1.0
@@ -62,10 +62,9 @@ def find_cameras(
             best, least = cameras, error
         if least < GOOD:
             break
-    if not best.views:
-        return mostly_right(tried, found, stage)
-    if beyond_doubt(best, found) == best.views:
-        return replace(best, is_certain=True)
+    sure = mostly_right(tried, found, stage)
+    if best.views.keys() <= sure.views.keys():
+        return sure
     upright = replace(best, slanting=False)
     if best.have_parallax and useful_views(upright, stage)[1] < SIMPLER * least:
         return upright
@@ -73,10 +72,7 @@ def find_cameras(
 
 
 def mostly_right(tried: list[Cameras], found: Correspondences, stage: Stage) -> Cameras:
-    """Return the views beyond doubt that predict the band well but for less than half of it.
-
-    No views if there are none.
-    """
+    """Return the views beyond doubt that predict most of the band well, if there are any."""
     for cameras in tried:
         if views := beyond_doubt(cameras, found):
             sure = replace(cameras, views=views, is_certain=True)

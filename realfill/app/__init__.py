@@ -1,0 +1,1 @@
+"""The app: a page in the browser over ordinary scene and results folders."""

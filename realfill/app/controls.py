@@ -1,0 +1,219 @@
+"""What each control of the page does."""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from realfill.app import commands, painting, verdicts, views, workspace
+from realfill.app.jobs import Queue
+from realfill.errors import UserError
+
+Editor = dict[str, Any] | None
+Mask = Image.Image | None
+NO_SCENE = "There is no photo yet: drop one above, or open an example."
+
+
+def said(function: Callable) -> Callable:
+    """Let a control say what is wrong as a sentence on the page."""
+
+    @wraps(function)
+    def told(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except UserError as error:
+            gr.Warning(str(error), title="Not yet")
+            return gr.skip()
+
+    return told
+
+
+class Controls:
+    """What the controls do: each method takes values of components and returns new ones."""
+
+    def __init__(self, folder: Path, examples: dict[str, Path], is_local: bool) -> None:
+        """Use a workspace folder; `examples` are scene folders by name.
+
+        Only if the page is local, other folders of this machine can be opened.
+        """
+        self.folder, self.examples, self.queue = folder, examples, Queue()
+        self.is_local = is_local
+
+    def choices(self) -> list[tuple[str, str]]:
+        """Return what can be opened: the scenes of the workspace, and the examples."""
+        own = [(workspace.describe(self.folder, n), n) for n in workspace.list_scenes(self.folder)]
+        return own + [(f"example: {name}", f"example: {name}") for name in self.examples]
+
+    def opened(self, name: str) -> list[Any]:
+        """Return what shows a scene: name, list, editor, what was painted before, cards."""
+        photo, mask = (part(self.folder, name) for part in (workspace.photo_of, workspace.mask_of))
+        editor = painting.editor_value(photo, mask)
+        scenes = gr.update(choices=self.choices(), value=name)
+        return [name, scenes, editor, mask, *self.references(name)]
+
+    def references(self, name: str) -> list[Any]:
+        """Return the cards of the references, and the choices for removing one."""
+        count = len(workspace.references_of(self.folder, name)) if name else 0
+        numbers = [str(number) for number in range(1, count + 1)]
+        cards = verdicts.cards(self.folder, name) if name else ""
+        return [cards, gr.update(choices=numbers, value=None, visible=count > 0)]
+
+    def drop_photo(self, upload: str | None) -> list[Any]:
+        """Make a scene of an uploaded photo."""
+        if upload is None:
+            return gr.skip()
+        return self.opened(workspace.new_scene(self.folder, Path(upload)))
+
+    def open(self, choice: str | None, shown: str) -> list[Any]:
+        """Open a scene, a copy of an example, or a copy of a scene folder by its path."""
+        if not choice or choice == shown:
+            return gr.skip()
+        if choice.startswith("example: "):
+            return self.opened(self.from_folder(self.examples[choice.removeprefix("example: ")]))
+        if choice in workspace.list_scenes(self.folder):
+            return self.opened(choice)
+        if not self.is_local:
+            raise UserError(f"{choice}: there is no such scene; choose one of the list.")
+        return self.opened(self.from_folder(Path(choice).expanduser()))
+
+    def from_folder(self, folder: Path) -> str:
+        """Copy a scene folder, and look at its references."""
+        name = workspace.copy_scene(self.folder, folder)
+        self.look(name)
+        return name
+
+    def look(self, name: str) -> None:
+        """Have geometry look at the references, if nothing else is being done."""
+        work = self.queue.latest(name)
+        ready = workspace.mask_of(self.folder, name) and workspace.references_of(self.folder, name)
+        if ready and (work is None or work.ended):
+            self.queue.add(name, "Looking at your photos", [commands.look(self.folder, name)])
+
+    def keep_painting(self, name: str, editor: Editor, before: Mask) -> str:
+        """Make what was painted the scene's mask."""
+        if not name:
+            raise UserError(NO_SCENE)
+        return workspace.write_mask(self.folder, name, painting.painted(editor, before))
+
+    def separate(self, name: str, editor: Editor, before: Mask) -> list[Any]:
+        """Replace what was marked by the object that it is a part of."""
+        if not name:
+            raise UserError(NO_SCENE)
+        photo = workspace.photo_of(self.folder, name)
+        small = painting.preview(photo)
+        mask = painting.separate(small, painting.painted(editor, before).resize(small.size))
+        return [painting.editor_value(photo, mask), mask]
+
+    def clear(self, name: str) -> list[Any]:
+        """Take away what was painted."""
+        if not name:
+            raise UserError(NO_SCENE)
+        return [painting.editor_value(workspace.photo_of(self.folder, name), None), None]
+
+    def extend(self, name: str, editor: Editor, before: Mask, *sides: int) -> list[Any]:
+        """Extend the canvas; what was painted stays."""
+        if not name:
+            raise UserError(NO_SCENE)
+        if painting.painted(editor, before).getbbox():
+            name = self.keep_painting(name, editor, before)
+        left, top, right, bottom = sides
+        return self.opened(workspace.extend(self.folder, name, (left, top, right, bottom)))
+
+    def add_references(
+        self, name: str, editor: Editor, before: Mask, uploads: list[str] | None
+    ) -> list[Any]:
+        """Add photos to the references and look at them."""
+        if not uploads:
+            return gr.skip()
+        if not name:
+            raise UserError(NO_SCENE)
+        if painting.painted(editor, before).getbbox():
+            name = self.keep_painting(name, editor, before)
+        paths = [Path(upload) for upload in uploads]
+        name, faults = workspace.add_references(self.folder, name, paths)
+        for fault in faults:
+            gr.Warning(fault, title="Left out")
+        self.look(name)
+        return [name, gr.update(choices=self.choices(), value=name), *self.references(name), None]
+
+    def remove_reference(self, name: str, number: str | None) -> list[Any]:
+        """Remove one of the references."""
+        if not number:
+            return gr.skip()
+        name = workspace.remove_reference(self.folder, name, int(number) - 1)
+        return [name, gr.update(choices=self.choices(), value=name), *self.references(name)]
+
+    def ready(self, name: str, editor: Editor, before: Mask) -> str:
+        """Return the scene's name once there is all that a completion needs."""
+        name = self.keep_painting(name, editor, before)
+        if not workspace.references_of(self.folder, name):
+            raise UserError("There are no other photos yet: drop one or more of the same place.")
+        return name
+
+    def fill(self, name: str, editor: Editor, before: Mask) -> list[Any]:
+        """Fill the hole from the references."""
+        name = self.ready(name, editor, before)
+        self.free(name)
+        self.queue.add(name, "Filling from your photos", [commands.fill(self.folder, name)])
+        return [name, gr.update(choices=self.choices(), value=name)]
+
+    def train(
+        self, name: str, editor: Editor, before: Mask, base: str, steps: int, count: int
+    ) -> list[Any]:
+        """Train a model on the scene, or go on with it, and sample completions."""
+        name = self.ready(name, editor, before)
+        self.free(name)
+        command = commands.train(self.folder, name, base.strip(), int(steps), int(count))
+        self.queue.add(name, "Training on this place", [command])
+        return [name, gr.update(choices=self.choices(), value=name)]
+
+    def free(self, name: str) -> None:
+        """End the mere look at the references, which filling does anew."""
+        work = self.queue.latest(name)
+        if work and not work.ended and work.commands == [commands.look(self.folder, name)]:
+            self.queue.cancel(name)
+
+    def tick(self, name: str, overlay: bool, seen: tuple) -> list[Any]:
+        """Return what changed since the state `seen`."""
+        if not name:
+            return [gr.skip()] * 9
+        filled = views.filled(self.folder, name)
+        trained = views.shown(self.folder, workspace.TRAINED, name)
+        work = self.queue.latest(name)
+        state = (name, overlay, filled.stamp, trained.stamp, work and work.state)
+        status = gr.update(value=views.status(self.queue, name))
+        busy = bool(work and not work.ended)
+        cancel = gr.update(visible=busy)
+        if seen == state:
+            return [status, cancel, *[gr.skip()] * 6, state]
+        files = [(str(path), f"{n}. {path.name}") for n, path in enumerate(trained.files, 1)]
+        slider, download = gr.update(value=None, visible=False), gr.update(visible=False)
+        if filled.best:
+            pair = views.before_and_after(self.folder, name, filled.best, overlay)
+            slider = gr.update(value=pair, visible=True)
+            download = gr.update(value=str(filled.best), visible=True)
+        sheet = workspace.result_folder(self.folder, workspace.TRAINED, name) / "contact_sheet.png"
+        sheet_update = gr.update(
+            value=str(sheet) if sheet.exists() else None, visible=sheet.exists()
+        )
+        label = "Go on training" if views.resumable(self.folder, name) else "Train a model"
+        return [
+            status,
+            cancel,
+            slider,
+            download,
+            gr.update(value=files, visible=bool(files)),
+            sheet_update,
+            gr.update(value=verdicts.cards(self.folder, name)),
+            gr.update(value=label),
+            state,
+        ]
+
+    def compare(self, name: str, event: gr.SelectData) -> Any:
+        """Compare a completion of the gallery with the photo."""
+        files = views.shown(self.folder, workspace.TRAINED, name).files
+        pair = views.before_and_after(self.folder, name, files[event.index], False)
+        return gr.update(value=pair, visible=True)

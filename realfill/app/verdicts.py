@@ -1,0 +1,89 @@
+"""What is said of each reference: whether it is tied to the photo, and how much it shows."""
+
+import html
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from realfill.app.workspace import FILLED, LOOKED, mask_of, references_of, result_folder
+from realfill.errors import UserError
+from realfill.geometry.files import RECORD
+from realfill.geometry.views import Intrinsics, View
+from realfill.images.read import read_photo
+from realfill.pages import data_address, small_jpeg
+
+THUMBNAIL = 160
+PLACES = 2000
+"""Pixels of the hole that are looked up in a reference."""
+MEDIAN_DEPTH = 1.0
+"""The inverse depth at which they are: views have the median depth as their unit."""
+
+
+def read_views(folder: Path) -> dict[str, View] | None:
+    """Return the views that geometry found by reference, or None if it did not look yet."""
+    try:
+        said = json.loads((folder / RECORD).read_text("utf-8"))["views"]
+        return {name: read_view(view) for name, view in said.items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def read_view(record: dict) -> View:
+    """Return a view from what `View.record` said of it."""
+    target, reference = (
+        Intrinsics(**{key: as_tuple(value) for key, value in record[part].items()})
+        for part in ("target", "reference")
+    )
+    return View(target, reference, as_tuple(record["rotation"]), as_tuple(record["translation"]))
+
+
+def as_tuple(value):
+    """Return a list, and the lists in it, as tuples."""
+    return tuple(map(as_tuple, value)) if isinstance(value, list) else value
+
+
+def share_seen(view: View, hole: np.ndarray) -> float:
+    """Return which share of the hole, bool `(H, W)`, the view has in its picture, 0 to 1.
+
+    What lies at another depth than the median may be seen or not.
+    """
+    rows, columns = np.nonzero(hole)
+    chosen = np.linspace(0, len(rows) - 1, min(PLACES, len(rows))).astype(int)
+    size = np.array(hole.shape[::-1])
+    points = (np.stack([columns[chosen], rows[chosen]], 1) + 0.5) / size
+    depths = torch.full((len(points),), MEDIAN_DEPTH)
+    seen = view.project(torch.from_numpy(points).float(), depths).numpy()
+    return float(((seen >= 0) & (seen <= 1)).all(1).mean())
+
+
+def verdict(view: View | None, hole: np.ndarray) -> tuple[str, str]:
+    """Return a word's colour class and a sentence on a reference that geometry looked at."""
+    if view is None:
+        return "apart", "not tied: too little of it matches the photo (another place or season?)"
+    share = share_seen(view, hole)
+    if share == 0:
+        return "beside", "tied, but it does not show the hole"
+    return "tied", f"tied: it has about {max(0.01, share):.0%} of the hole in view"
+
+
+def cards(workspace: Path, name: str) -> str:
+    """Return a page's part with a small picture of each reference and what is said of it."""
+    mask = mask_of(workspace, name)
+    folders = [result_folder(workspace, kind, name) for kind in (FILLED, LOOKED)]
+    views = next((views for folder in folders if (views := read_views(folder)) is not None), None)
+    parts = []
+    for number, path in enumerate(references_of(workspace, name), start=1):
+        try:
+            address = data_address(small_jpeg(read_photo(path), THUMBNAIL))
+        except UserError:
+            address = ""
+        kind, said = "waiting", "not looked at yet"
+        if views is not None and mask is not None:
+            kind, said = verdict(views.get(path.name), np.asarray(mask) > 127)
+        parts.append(
+            f'<figure class="{kind}"><img src="{address}" alt="photo {number}">'
+            f"<figcaption><b>{number}</b> {html.escape(said)}</figcaption></figure>"
+        )
+    return f'<div class="cards">{"".join(parts)}</div>' if parts else ""
