@@ -42,9 +42,8 @@ def find_cameras(
     predicts the band worse than interpolation does is left out. At most six views are kept, the
     nearest. `shapes` are used if one reference alone has parallax.
 
-    Homographies that explain nearly all matches are beyond doubt, unless views with parallax are
-    better, and are judged by medians: people who walk about near the hole spoil the mean error of
-    views that are right.
+    Homographies that explain nearly all matches are beyond doubt if no parallax is found, and are
+    judged by medians: people who walk about near the hole spoil the mean error of right views.
     """
     references = {name: scene.references[name] for name in found.names}
     best, least = Cameras("nothing", {}, 0.0), 1.0
@@ -63,7 +62,7 @@ def find_cameras(
             best, least = cameras, error
         if least < GOOD:
             break
-    if all(view.is_plane for view in best.views.values()):
+    if not best.have_parallax:
         sure = mostly_right(tried, found, stage)
         if best.views.keys() <= sure.views.keys():
             return sure
