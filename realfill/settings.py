@@ -15,7 +15,8 @@ SCHEDULES = (
     "constant_with_warmup",
 )
 """Schedules of the learning rate, by diffusers' names, which take seconds to import."""
-FILLS = ("auto", "model", "exemplar", "none")
+FILLS = ("auto", "model", "canvas", "exemplar", "none")
+BIASES = ("off", "weak", "strong")
 GEOMETRY_MODES = ("auto", "off", "only")
 PRECISIONS = ("no", "fp16", "bf16")
 MATCHERS = ("auto", "loftr", "sift")

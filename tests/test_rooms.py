@@ -13,6 +13,7 @@ ROOMS = (
     "realfill.scenes",
     "realfill.completing",
     "realfill.ranking",
+    "realfill.canvas",
     "realfill.exemplars",
     "realfill.sheets",
     "realfill.training",

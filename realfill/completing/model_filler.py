@@ -63,7 +63,7 @@ def load_model(
     Raises `UserError`.
     """
     if flags.model_path is None:
-        raise UserError("--fill model needs a --model_path")
+        raise UserError("--fill model and --fill canvas need a --model_path")
     precision = choose_precision(state.device, flags.mixed_precision)
     state.print(
         f"device {state.device.type}, {state.num_processes} process(es), precision {precision}"
