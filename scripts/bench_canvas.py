@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from realfill.commands import complete, train
 from realfill.settings import DEFAULT_BASE
-from scripts.bench_scenes import run_script
 from scripts.scores import print_scores, score_folder
 
 WAYS = {
@@ -43,7 +43,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def complete(scene: Path, way: str, arguments: argparse.Namespace) -> Path:
+def fill(scene: Path, way: str, arguments: argparse.Namespace) -> Path:
     """Fill the hole of `scene` in one way; return the folder of the completions."""
     folder = arguments.work_dir / scene.name
     completions, model = folder / way.replace(", ", "-").replace(" ", "-"), arguments.base
@@ -51,15 +51,15 @@ def complete(scene: Path, way: str, arguments: argparse.Namespace) -> Path:
         model = folder / "model"
         given = ("--train_data_dir", scene, "--output_dir", model, "--seed", arguments.seed)
         given += ("--pretrained_model_name_or_path", arguments.base)
-        flags = shlex.split(arguments.train_flags)
-        run_script("train_realfill.py", *flags, *given, "--resume_from_checkpoint", "latest")
+        flags = [*shlex.split(arguments.train_flags), *given, "--resume_from_checkpoint", "latest"]
+        train.main([str(flag) for flag in flags])
     flags = [*WAYS[way], *shlex.split(arguments.infer_flags)]
     if "exemplar" not in flags:
         flags += ["--model_path", model]
     if "canvas" in flags and arguments.task_tokens:
         flags += ["--task_tokens", arguments.task_tokens]
     given = ("--scene", scene, "--output_dir", completions, "--seed", arguments.seed)
-    run_script("infer.py", *given, *flags)
+    complete.main([str(flag) for flag in (*given, *flags)])
     return completions
 
 
@@ -71,7 +71,7 @@ def main() -> None:
     scores = np.empty((len(names), len(ways), 1, 2))
     for i, scene in enumerate(arguments.scenes):
         for j, way in enumerate(ways):
-            scores[i, j, 0] = score_folder(complete(scene, way, arguments), scene)
+            scores[i, j, 0] = score_folder(fill(scene, way, arguments), scene)
     print_scores(names, ways, scores)
 
 

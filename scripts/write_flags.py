@@ -11,7 +11,7 @@ import benchmarks
 import complete_scenes
 import make_scenes
 import refill
-from realfill.commands import complete, rank, tokens, train
+from realfill.commands import complete, rank, reposition, tokens, train
 from realfill.storage import write_text
 
 PARSERS = {
@@ -19,6 +19,7 @@ PARSERS = {
     "train_realfill.py": train.build_parser,
     "infer.py": complete.build_parser,
     "train_task_tokens.py": tokens.build_parser,
+    "reposition.py": reposition.build_parser,
     "loftr_ranking.py": rank.build_parser,
     "refill.py": refill.build_parser,
     "benchmarks.py": benchmarks.build_parser,

@@ -95,7 +95,7 @@ def build_parser() -> ArgumentParser:
         type=real(above=0, below=1),
         help="sample from exemplars under this much noise, 0 to 1 (default: from noise alone)",
     )
-    add("--task_tokens", type=Path, help="of the canvas: what train_task_tokens.py left")
+    add("--task_tokens", type=Path, help="in place of the prompt: what train_task_tokens.py left")
     add(
         "--canvas_references",
         type=whole(1, 8),
@@ -141,8 +141,8 @@ def check_arguments(arguments: Namespace) -> str | None:
         return f"--fill {arguments.fill} needs a --model_path"
     if arguments.fill == "canvas" and arguments.scene is None:
         return "--fill canvas needs references: give --scene"
-    if arguments.task_tokens and arguments.fill != "canvas":
-        return "--task_tokens are for --fill canvas"
+    if arguments.task_tokens and arguments.fill not in ("model", "canvas"):
+        return "--task_tokens are for --fill model and --fill canvas"
     return None
 
 

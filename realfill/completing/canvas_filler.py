@@ -11,11 +11,9 @@ from realfill.canvas.attention import attending
 from realfill.canvas.bias import STRENGTHS, Bias, in_units
 from realfill.canvas.layout import lay_out
 from realfill.canvas.references import Tied, choose_references
-from realfill.canvas.tokens import add_tokens, read_tokens
 from realfill.completing.job import Completion, Filler, ModelFlags, Rest
 from realfill.completing.model_filler import load_model, settle
 from realfill.images.seams import blend
-from realfill.model.base import native_resolution
 from realfill.model.integrity import fingerprint
 from realfill.provenance import SAMPLED
 from realfill.sampling.sampler import sample_all
@@ -31,11 +29,7 @@ def canvas_filler(flags: ModelFlags, seed: int, state: PartialState) -> Filler:
     """
     pipeline, record, precision = load_model(flags, state)
     identity = fingerprint(pipeline)  # without the tokens, which have a hash of their own
-    sampling = settle(flags, record, native_resolution(pipeline))
-    if flags.task_tokens is not None:
-        tokens = read_tokens(flags.task_tokens)
-        prompt = add_tokens(pipeline, tokens, str(flags.task_tokens))
-        sampling = replace(sampling, prompt=flags.prompt or prompt)
+    sampling = settle(flags, record, pipeline)
 
     def fill(scene: Scene, rest: Rest, indices: Sequence[int]) -> Iterator[tuple[int, Completion]]:
         tied = choose_references(scene, flags.canvas_references)

@@ -65,7 +65,7 @@ class ModelFlags:
     """If given, sampling starts from a completion from exemplars under this much noise."""
     batch_size: int | None = None
     task_tokens: Path | None = None
-    """Of the canvas: vectors in place of the prompt."""
+    """Learned vectors in place of the prompt."""
     canvas_references: int = 1
     canvas_bias: str = "off"
     """How strongly attention is drawn to where the references show it: "off", "weak", "strong"."""
