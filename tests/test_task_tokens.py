@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from realfill.canvas.objects import find_objects
 from realfill.canvas.task_photos import find_photos
 from realfill.canvas.tokens import PUBLISHED, TOKEN, TOKENS_FILE, add_tokens, read_tokens
 from realfill.commands.tokens import main
@@ -252,6 +253,42 @@ def test_masks_of_the_tasks(photos: Path) -> None:
     assert not canvas.masks[..., :64].any() and canvas.masks[..., 64:].any()
 
 
+def test_annotations_of_coco_and_bsds(photos: Path, tmp_path: Path) -> None:
+    from scipy.io import savemat
+
+    paths = sorted(photos.iterdir())
+    box = [40, 30, 79, 30, 79, 59, 40, 59]
+    content = {
+        "images": [{"id": 7, "file_name": "1.png", "height": 90, "width": 120}],
+        "annotations": [
+            {"image_id": 7, "segmentation": [[0, 0, 9, 0, 9, 9]], "iscrowd": 0},
+            {"image_id": 7, "segmentation": [box], "iscrowd": 0},
+            {"image_id": 7, "segmentation": {"counts": [1], "size": [90, 120]}, "iscrowd": 1},
+        ],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    found = find_objects(tmp_path / "coco.json", paths)
+    assert set(found) == {paths[1]}
+    drawn = found[paths[1]]()
+    assert drawn.shape == (90, 120) and drawn[5, 8] == 1 and drawn[80, 100] == 0
+    assert (drawn[30:60, 40:80] == 2).all()
+
+    segments = np.ones((90, 120), np.uint16)
+    segments[30:60, 40:80] = 2
+    cell = np.empty((1, 1), object)
+    cell[0, 0] = {"Segmentation": segments}
+    savemat(tmp_path / "2.mat", {"groundTruth": cell})
+    found = find_objects(tmp_path, paths)
+    assert set(found) == {paths[2]} and np.array_equal(found[paths[2]](), segments)
+
+    (tmp_path / "coco.json").write_text("{}")
+    (tmp_path / "2.mat").write_text("no segmentation")
+    with pytest.raises(UserError, match=r"coco\.json"):
+        find_objects(tmp_path / "coco.json", paths)
+    with pytest.raises(UserError, match=r"2\.mat"):
+        found[paths[2]]()
+
+
 def test_harmonizing_leaves_what_was_not_pasted(photos: Path) -> None:
     batch = find_photos(photos, "harmonization", None, CPU).draw(4, 64, torch.Generator())
     assert batch.goals is not None
@@ -267,7 +304,7 @@ def test_a_run_is_not_written_over_and_bad_data_is_named(
     for wrong, said in ((tmp_path / "none", "none"), (tmp_path / "empty", "empty")):
         with pytest.raises(UserError, match=said):
             main(flags("removal", wrong, base_folder, tmp_path / "out"))
-    with pytest.raises(UserError, match="no PNG label map"):
+    with pytest.raises(UserError, match="says nothing of the objects"):
         more = ("--object_masks", tmp_path / "empty")
         main(flags("removal", photos, base_folder, tmp_path / "out", *more))
     with pytest.raises(UserError, match="--vectors 31"):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
+from realfill.canvas.objects import Labels, find_objects
 from realfill.canvas.shapes import (
     random_blob,
     random_crop,
@@ -35,14 +35,17 @@ class TaskPhotos:
     task: str
     groups: list[list[Path]]
     """Photos of one place each: a scene's references, or one photo alone."""
-    objects: dict[Path, Path]
-    """A label map of a photo's objects, if there is one: 0 is none, k object k."""
+    objects: dict[Path, Labels]
+    """What reads a photo's label map, if it has one."""
     device: torch.device
 
     def digest(self) -> str:
-        """Return a hash of the names and sizes of all files."""
-        files = [path for group in self.groups for path in group] + list(self.objects.values())
-        said = "\n".join(f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in files)
+        """Return a hash of the names and sizes of all photos, and of which have objects."""
+        said = "\n".join(
+            f"{path.parent.name}/{path.name} {path.stat().st_size} {path in self.objects}"
+            for group in self.groups
+            for path in group
+        )
         return hashlib.sha256(said.encode()).hexdigest()
 
     def draw(self, count: int, size: int, generator: torch.Generator) -> Batch:
@@ -84,7 +87,10 @@ class TaskPhotos:
         photo = pixels(path)
         if path not in self.objects:
             return random_crop(photo, size, random), None
-        crop, labels = same_crops([photo, label_map(self.objects[path])], size, random)
+        labels = self.objects[path]()
+        if labels.shape != photo.shape[:2]:
+            raise UserError(f"{path}: its annotation is of another size; give the photos it is of")
+        crop, labels = same_crops([photo, labels], size, random)
         known = [k for k in np.unique(labels) if k and (labels == k).mean() > LEAST_AREA]
         return crop, labels == random.choice(known) if known else None
 
@@ -113,14 +119,6 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(read_photo(path))
 
 
-@lru_cache(PHOTOS_KEPT)
-def label_map(path: Path) -> np.ndarray:
-    """Return a label map as uint8 or int32 `(H, W)`."""
-    with Image.open(path) as image:
-        labels = np.asarray(image)
-    return labels if labels.dtype == np.uint8 else labels.astype(np.float32)
-
-
 def normal(photo: np.ndarray) -> torch.Tensor:
     """Return uint8 `(H, W, 3)` as `(3, H, W)` in [-1, 1]."""
     return to_tensor(photo) * 2 - 1
@@ -129,7 +127,7 @@ def normal(photo: np.ndarray) -> torch.Tensor:
 def find_photos(folder: Path, task: str, objects: Path | None, device: torch.device) -> TaskPhotos:
     """Find what `folder` has to learn `task` from: scene folders, or photos.
 
-    `objects` is a folder of label maps with the photos' names, as PNG. Raises `UserError`.
+    `objects` says where their objects are, see `find_objects`. Raises `UserError`.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a folder of photos or of scene folders")
@@ -137,28 +135,9 @@ def find_photos(folder: Path, task: str, objects: Path | None, device: torch.dev
     groups = [group for group in groups if group] or [[path] for path in photos_in(folder)]
     if not groups:
         raise UserError(f"{folder}: no photos and no scene folders with ref/ in it")
-    maps = {}
-    if objects is not None:
-        named = {path.stem: path for path in objects.glob("*.png")}
-        maps = {p: named[p.stem] for group in groups for p in group if p.stem in named}
-        if not maps:
-            raise UserError(f"{objects}: no PNG label map has the name of a photo of {folder}")
-        for photo, path in maps.items():
-            require_label_map(photo, path)
-    return TaskPhotos(task, groups, maps, device)
-
-
-def require_label_map(photo: Path, path: Path) -> None:
-    """Raise `UserError` unless `path` is one channel of the photo's size."""
-    try:
-        with Image.open(path) as labels:
-            size, bands = labels.size, labels.getbands()
-    except OSError:
-        raise UserError(f"{path}: damaged or not an image; make the label map anew") from None
-    if len(bands) != 1 or size != pixels(photo).shape[1::-1]:
-        raise UserError(
-            f"{path}: a label map has one channel and the size of {photo.name}; make it anew"
-        )
+    every = [path for group in groups for path in group]
+    found = {} if objects is None else find_objects(objects, every)
+    return TaskPhotos(task, groups, found, device)
 
 
 def photos_in(folder: Path) -> list[Path]:

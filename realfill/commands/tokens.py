@@ -27,7 +27,11 @@ def build_parser() -> ArgumentParser:
         required=True,
         help="folder of scene folders, or of photos: then one photo is seen twice",
     )
-    add("--object_masks", type=Path, help="folder of label maps of the photos' objects, as PNG")
+    add(
+        "--object_masks",
+        type=Path,
+        help="objects of the photos: COCO's JSON, or a folder of .mat of BSDS or of PNG label maps",
+    )
     add("--output_dir", type=Path, default=Path("task-model"), help="(default: %(default)s)")
     add(
         "--pretrained_model_name_or_path",
