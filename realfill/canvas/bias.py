@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from realfill.canvas.layout import Canvas
@@ -39,7 +40,7 @@ class Bias:
         """Return the bias `(V * places, V * places)` of V views, as `like` is placed and typed."""
         if places not in self.known:
             made = make_bias(self, grid_of(self.latents, places))
-            self.known[places] = made.to(like.device, like.dtype)
+            self.known[places] = made.to(like.device, like.dtype).repeat(len(self.transforms), 1)
         return self.known[places]
 
 
@@ -62,37 +63,39 @@ def in_units(
 
 
 def make_bias(bias: Bias, grid: tuple[int, int]) -> Tensor:
-    """Return the bias `(V * P, V * P)` in fp32: queries in rows, keys in columns, view after view.
+    """Return the bias `(P, V * P)` in fp32: the queries of any view, the keys view after view.
 
-    A query in the hole or near it, in any view, is drawn to the place of each reference that
-    corresponds; all other pairs get 0.
+    A query in the hole or near it is drawn to the place of each reference that corresponds; all
+    other pairs get 0.
     """
     canvas, (rows, columns) = bias.canvas, grid
-    width, height = canvas.size
+    (width, height), count = canvas.size, rows * columns
     y, x = np.mgrid[:rows, :columns] + 0.5
-    x, y = x * width / columns, y * height / rows  # in pixels of the canvas
-    step = width / columns
-    rows_in, columns_in = np.nonzero(np.asarray(canvas.mask))
-    queries = np.zeros((rows, columns), np.uint8)
-    queries[rows_in * rows // height, columns_in * columns // width] = 1
-    around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * MARGIN + 1, 2 * MARGIN + 1))
-    queries = (cv2.dilate(queries, around) > 0) & (x > canvas.left)
-    share_x = (x - canvas.left) / (width - canvas.left)
-    points = np.stack([share_x, y / height, np.ones_like(x)], -1)
-    count, views = rows * columns, len(canvas.views)
-    table = np.zeros((count, views, count), np.float32)
-    for view, (transform, (first, last)) in enumerate(
-        zip(bias.transforms, canvas.panels, strict=True)
-    ):
+    x, y = (x * width / columns).ravel(), (y * height / rows).ravel()  # in pixels of the canvas
+    queries = (near_hole(canvas.mask, grid) & (x > canvas.left)).nonzero()[0]
+    shares = [(x[queries] - canvas.left) / (width - canvas.left), y[queries] / height]
+    points = np.stack([*shares, np.ones(len(queries))], -1)
+    table = np.zeros((count, len(canvas.views), count), np.float32)
+    for view, (first, last) in enumerate(canvas.panels):
+        transform = bias.transforms[view]
         if transform is None:
             continue
-        seen = points[queries] @ transform.T
-        places = seen[:, :2] / np.where(np.abs(seen[:, 2:]) < 1e-9, np.nan, seen[:, 2:])
-        inside = ((places >= 0) & (places <= 1)).all(1) & (seen[:, 2] > 0)
-        place_x = first + places[:, 0] * (last - first)
-        place_y = places[:, 1] * height
-        distance = (x.ravel() - place_x[:, None]) ** 2 + (y.ravel() - place_y[:, None]) ** 2
-        pull = bias.strength * np.exp(-distance / (2 * (SPREAD * step) ** 2))
-        on_panel = (x.ravel() > first) & (x.ravel() < last)
-        table[queries.ravel().nonzero()[0], view] = np.where(inside[:, None] & on_panel, pull, 0)
-    return torch.from_numpy(table.reshape(count, views * count)).repeat(views, 1)
+        seen = points @ transform.T
+        ahead = seen[:, 2] > 1e-9
+        places = seen[:, :2] / np.where(ahead, seen[:, 2], 1)[:, None]
+        inside = ahead & ((places >= 0) & (places <= 1)).all(1)
+        aims = places * [last - first, height] + [first, 0]
+        distance = (x - aims[:, :1]) ** 2 + (y - aims[:, 1:]) ** 2
+        pull = bias.strength * np.exp(-distance / (2 * (SPREAD * width / columns) ** 2))
+        table[queries, view] = np.where(inside[:, None] & (x > first) & (x < last), pull, 0)
+    return torch.from_numpy(table.reshape(count, -1))
+
+
+def near_hole(mask: Image.Image, grid: tuple[int, int]) -> np.ndarray:
+    """Say which places of the grid lie in the hole of `mask` (L) or near it, bool `(P,)`."""
+    (width, height), (rows, columns) = mask.size, grid
+    y, x = np.nonzero(np.asarray(mask))
+    found = np.zeros((rows, columns), np.uint8)
+    found[y * rows // height, x * columns // width] = 1
+    around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * MARGIN + 1, 2 * MARGIN + 1))
+    return cv2.dilate(found, around).ravel() > 0
