@@ -1,5 +1,6 @@
 """`reposition.py`: a subject is moved, and what it leaves is filled."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from realfill.commands.reposition import main
 from realfill.commands.tokens import main as learn
 from realfill.completing.move import Move, carry
 from realfill.errors import UserError
-from tests.conftest import draw_photo, environment, run_script
+from tests.conftest import ROOT, draw_photo, environment
 from tests.helpers import write_flat_scene
 
 SUBJECT = (130, 90, 190, 150)
@@ -42,8 +43,7 @@ def flags(scene: Path, *more: object) -> list[str]:
 
 
 def test_a_subject_moves_and_geometry_fills_what_stood_behind_it(scene: Path) -> None:
-    command = [sys.executable, "reposition.py", *flags(scene, "--references", scene / "ref")]
-    run_script(command, environment(), 200)
+    main(flags(scene, "--references", scene / "ref"))
     out = scene.parent / "out"
     result = np.asarray(Image.open(out / "repositioned.png")).astype(int)
     truth = np.asarray(Image.open(scene / "target/gt.png")).astype(int)
@@ -99,6 +99,13 @@ def test_scaling_is_about_the_middle_of_the_subject(tmp_path: Path) -> None:
     assert carry(Move(draw_photo(0), subject, (0, 0), tmp_path), subject).tobytes() == (
         subject.tobytes()
     )
+
+
+def test_the_script_ends_with_one_line_and_code_2(scene: Path) -> None:
+    command = [sys.executable, "reposition.py", *flags(scene, "--hidden", "none.png")]
+    ended = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("reposition.py: none.png") and ended.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
