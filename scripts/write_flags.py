@@ -12,7 +12,7 @@ import benchmarks
 import complete_scenes
 import make_scenes
 import refill
-from realfill.commands import complete, rank, train
+from realfill.commands import complete, rank, reposition, tokens, train
 from realfill.storage import write_text
 
 PARSERS = {
@@ -20,6 +20,8 @@ PARSERS = {
     "complete_scenes.py": complete_scenes.build_parser,
     "train_realfill.py": train.build_parser,
     "infer.py": complete.build_parser,
+    "train_task_tokens.py": tokens.build_parser,
+    "reposition.py": reposition.build_parser,
     "loftr_ranking.py": rank.build_parser,
     "refill.py": refill.build_parser,
     "benchmarks.py": benchmarks.build_parser,

@@ -61,10 +61,30 @@ def complete(
         return
     size = size_in_multiples(target.size, settings.resolution, pipeline.vae_scale_factor)
     photo, hole = resize(target, size), sampled_mask(mask, size)
+    images = sample_all(pipeline, [photo], hole, indices, seed, settings, batch_size, quiet)
+    yield from ((index, blend(image, target, mask)) for index, image in images)
+
+
+def sample_all(
+    pipeline: StableDiffusionInpaintPipeline,
+    views: Sequence[Image.Image],
+    hole: Image.Image,
+    indices: Sequence[int],
+    seed: int,
+    settings: SamplingSettings,
+    batch_size: int | None = None,
+    quiet: bool = False,
+) -> Iterator[tuple[int, Image.Image]]:
+    """Yield `(index, image)`: RGB as the model gives it, at the size of `hole` (L).
+
+    `views` are one photo of that size, or several that are sampled side by side from the same
+    noise, of which the first one's image comes back.
+    """
     trained_scheduler = pipeline.scheduler
     pipeline.scheduler = SCHEDULERS[settings.scheduler](trained_scheduler.config)
     sliced_before = pipeline.vae.use_slicing
     pipeline.vae.enable_slicing()
+    size = (hole.width * len(views), hole.height)
     batch_size = batch_size or default_batch_size(pipeline, size, len(indices))
     waiting = list(indices)
     progress = tqdm(
@@ -80,7 +100,7 @@ def complete(
             try:
                 images = sample(
                     pipeline,
-                    photo,
+                    views,
                     hole,
                     [seed + index for index in batch],
                     settings,
@@ -94,8 +114,7 @@ def complete(
                 progress.write(f"out of memory: going on with {batch_size} at once")
                 torch.cuda.empty_cache()
                 continue
-            for index, image in zip(batch, images, strict=True):
-                yield index, blend(image, target, mask)
+            yield from zip(batch, images, strict=True)
             waiting = waiting[len(batch) :]
     finally:
         progress.close()
@@ -107,13 +126,17 @@ def complete(
 @torch.no_grad()
 def sample(
     pipeline: StableDiffusionInpaintPipeline,
-    photo: Image.Image,
+    views: Sequence[Image.Image],
     hole: Image.Image,
     seeds: list[int],
     settings: SamplingSettings,
     progress: tqdm,
 ) -> list[Image.Image]:
-    """Sample one batch at the sampling size: one RGB image for each of `seeds`."""
+    """Sample one batch at the sampling size: one RGB image for each of `seeds`, of the first view.
+
+    The views of a seed follow one another in the batch.
+    """
+    photos = list(views) * len(seeds)
 
     def advance(_pipeline, _step, _timestep, tensors: dict) -> dict:
         progress.update(len(seeds))
@@ -122,21 +145,21 @@ def sample(
     # The photo is given once for each image, so that a generator serves its own image only.
     with encoding_once(pipeline.vae):
         pixels = pipeline(
-            prompt=[settings.prompt] * len(seeds),
-            image=[photo] * len(seeds),
-            mask_image=[hole] * len(seeds),
-            width=photo.width,
-            height=photo.height,
+            prompt=[settings.prompt] * len(photos),
+            image=photos,
+            mask_image=[hole] * len(photos),
+            width=hole.width,
+            height=hole.height,
             num_inference_steps=min(
                 math.ceil(settings.num_inference_steps / settings.strength),
                 pipeline.scheduler.config.num_train_timesteps,
             ),
             strength=settings.strength,
             guidance_scale=settings.guidance_scale,
-            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds for _ in views],
             callback_on_step_end=advance,
             output_type="np",
-        ).images
+        ).images[:: len(views)]
     if not np.isfinite(pixels).all():
         raise UserError(
             f"the completion of seed {seeds[0]}, or one sampled with it, is not finite: the model "
