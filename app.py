@@ -2,6 +2,7 @@
 
 import os
 from argparse import ArgumentParser, Namespace
+from importlib.util import find_spec
 from pathlib import Path
 
 from realfill.command_line import make_parser, run, whole
@@ -44,12 +45,10 @@ def main() -> None:
     """Serve the page until it is ended."""
     arguments = parse_arguments()
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    try:
-        import gradio  # takes seconds to import  # noqa: F401
-    except ImportError:
+    if not find_spec("gradio"):
         raise UserError(
             "the page needs Gradio: pip install -r requirements-app.txt -c constraints.txt"
-        ) from None
+        )
     from realfill.app.page import KEYS, build
 
     folder = arguments.workspace.resolve()

@@ -15,12 +15,14 @@ SCHEDULES = (
     "constant_with_warmup",
 )
 """Schedules of the learning rate, by diffusers' names, which take seconds to import."""
-FILLS = ("auto", "model", "exemplar", "none")
+FILLS = ("auto", "model", "canvas", "exemplar", "none")
+BIASES = ("off", "weak", "strong")
 GEOMETRY_MODES = ("auto", "off", "only")
 PRECISIONS = ("no", "fp16", "bf16")
 MATCHERS = ("auto", "loftr", "sift")
 DEFAULT_STEPS = {"dpm": 20, "ddim": 50, "ddpm": 200}
 """Steps by scheduler; "ddpm" is the paper's."""
+TASKS = ("reference", "removal", "completion", "harmonization")
 PROMPT = "a photo of sks"
 """The fixed prompt of RealFill (section 3.2), built on a rare token."""
 
@@ -98,6 +100,25 @@ class TrainingFlags(Hyperparameters):
     push_to_hub: bool = False
     hub_token: str | None = None
     hub_model_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSettings(TrainingSettings):
+    """All that decides what a task trains, besides the photos and the base."""
+
+    task: str
+    vectors: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskFlags(TrainingFlags):
+    """What is asked of train_task_tokens.py, which explains each flag."""
+
+    output_dir: Path = Path("task-model")
+    task: str = "reference"
+    vectors: int | None = None
+    object_masks: Path | None = None
+    num_validation_images: int = 0
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,8 @@ def measure_training(
     accelerator = Accelerator(cpu=pipeline.device.type == "cpu", mixed_precision=precision)
     scene = load_scene(arguments.scene)
     trainer = Trainer.build(accelerator, pipeline, scene, settings, flags)
-    photos, vae = trainer.pool.photos, pipeline.vae
+    photos = upload_photos(scene, settings.resolution, accelerator.device)
+    vae = pipeline.vae
     if recipe.plain:
         pipeline.unet.set_attn_processor(AttnProcessor2_0())
         trainer.tokens = trainer.tokens[:1].expand(arguments.batch_size, -1)

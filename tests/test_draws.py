@@ -8,7 +8,7 @@ import torch
 from realfill.model.base import load_base
 from realfill.scene import load_scene
 from realfill.seeds import derive_seed
-from realfill.training.crops import draw_batch, upload_photos
+from realfill.training.crops import upload_photos
 from realfill.training.latent_pool import POOL_BATCHES, DrawPool, batches_at, encode
 
 
@@ -37,7 +37,7 @@ def test_the_pool_fills_and_then_gives_up_one_batch_every_few_moments(reuse: int
 
 
 def test_an_encoded_draw_is_what_the_autoencoder_says_of_it(pool: DrawPool) -> None:
-    batch = draw_batch(pool.photos, 3, 64, generator(5))
+    batch = pool.photos.draw(3, 64, generator(5))
     draws = encode(pool.vae, batch)
     for i in range(3):
         masked = batch.images[i] * (batch.masks[i] < 0.5)

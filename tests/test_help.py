@@ -9,16 +9,10 @@ from realfill.settings import SCHEDULES
 from tests.conftest import ROOT, environment
 from tests.helpers import IMPORTED
 
-COMMANDS = [
-    "train_realfill.py",
-    "infer.py",
-    "refill.py",
-    "make_scenes.py",
-    "complete_scenes.py",
-    "app.py",
-]
+COMMANDS = ["train_realfill.py", "infer.py", "refill.py", "make_scenes.py", "complete_scenes.py"]
+COMMANDS += ["train_task_tokens.py", "reposition.py", "app.py"]
+COMMANDS += ["realfill/__main__.py train", "realfill/__main__.py complete"]
 COMMANDS += ["train_decoder.py", "train_prior.py"]
-COMMANDS += ["app.py", "realfill/__main__.py train", "realfill/__main__.py complete"]
 
 
 @pytest.mark.parametrize("words", COMMANDS)

@@ -14,6 +14,7 @@ ROOMS = (
     "realfill.scenes",
     "realfill.completing",
     "realfill.ranking",
+    "realfill.canvas",
     "realfill.exemplars",
     "realfill.sheets",
     "realfill.photo_training",

@@ -124,7 +124,7 @@ def test_fifty_steps_are_those_of_a_plain_loop(
     )
     expected = []
     for step in range(50):
-        batch = draw_batch(plain.pool.photos, 3, 64, generator(derive_seed("draws", 3, 0, step)))
+        batch = plain.pool.photos.draw(3, 64, generator(derive_seed("draws", 3, 0, step)))
         draws = generator(derive_seed(3, step, 0, 0))
         order = torch.randperm(3, generator=draws)
         batch = Batch(batch.images[order], batch.masks[order], batch.unknown[order])

@@ -5,7 +5,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
+import gradio as gr  # pyright: ignore[reportMissingImports]
 from PIL import Image
 
 from realfill.app import commands, painting, verdicts, views, workspace
@@ -49,7 +49,7 @@ class Controls:
 
     def opened(self, name: str) -> list[Any]:
         """Return what shows a scene: name, list, editor, what was painted before, cards."""
-        photo, mask = (part(self.folder, name) for part in (workspace.photo_of, workspace.mask_of))
+        photo, mask = workspace.photo_of(self.folder, name), workspace.mask_of(self.folder, name)
         editor = painting.editor_value(photo, mask)
         scenes = gr.update(choices=self.choices(), value=name)
         return [name, scenes, editor, mask, *self.references(name)]

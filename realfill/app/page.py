@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import gradio as gr
+import gradio as gr  # pyright: ignore[reportMissingImports]
 
 from realfill.app.controls import Controls, said
 from realfill.app.painting import PAINT

@@ -78,9 +78,10 @@ def separate(photo: Image.Image, hint: Image.Image) -> Image.Image:
         max(0, columns[0] - margin) : columns[-1] + margin,
     ] = cv2.GC_PR_BGD
     labels[marked] = cv2.GC_FGD
-    models = np.zeros((2, 1, 65))
+    models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.setRNGSeed(0)
-    cv2.grabCut(np.ascontiguousarray(pixels), labels, None, *models, ROUNDS, cv2.GC_INIT_WITH_MASK)
+    whole = (0, 0, *size)  # not looked at, as there are labels
+    cv2.grabCut(pixels.copy(), labels, whole, *models, ROUNDS, cv2.GC_INIT_WITH_MASK)
     found = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
     _, parts = cv2.connectedComponents(found)
     found[~np.isin(parts, np.unique(parts[marked]))] = 0

@@ -3,6 +3,7 @@
 import html
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ def read_view(record: dict) -> View:
     return View(target, reference, as_tuple(record["rotation"]), as_tuple(record["translation"]))
 
 
-def as_tuple(value):
+def as_tuple(value: Any) -> Any:
     """Return a list, and the lists in it, as tuples."""
     return tuple(map(as_tuple, value)) if isinstance(value, list) else value
 

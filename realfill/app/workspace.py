@@ -179,9 +179,9 @@ def write_mask(workspace: Path, name: str, painted: Image.Image) -> str:
     if painted.getextrema() == (255, 255):
         raise UserError("Everything is painted: leave something of the photo unpainted.")
     if before is not None:
-        differs = np.asarray(before.resize(painted.size, Image.Resampling.BILINEAR)) > 127
-        differs ^= np.asarray(painted) > 127
-        if differs.sum() < SAME * np.count_nonzero(painted):
+        now = np.asarray(painted) > 127
+        differs = now ^ (np.asarray(before.resize(painted.size, Image.Resampling.BILINEAR)) > 127)
+        if differs.sum() < SAME * now.sum():
             return name  # it was painted before, perhaps more finely than the preview is
     mask = painted.resize(size, Image.Resampling.BILINEAR).point([0] * 128 + [255] * 128)
     name = editable(workspace, name)

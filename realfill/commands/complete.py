@@ -11,7 +11,15 @@ from realfill.command_line import LARGEST_SEED, collect, make_parser, real, whol
 from realfill.completing.job import Job, ModelFlags
 from realfill.errors import UserError
 from realfill.scene import Scene, load_target, load_truth
-from realfill.settings import DEFAULT_STEPS, FILLS, GEOMETRY_MODES, MATCHERS, PRECISIONS, PROMPT
+from realfill.settings import (
+    BIASES,
+    DEFAULT_STEPS,
+    FILLS,
+    GEOMETRY_MODES,
+    MATCHERS,
+    PRECISIONS,
+    PROMPT,
+)
 
 
 def build_parser() -> ArgumentParser:
@@ -47,8 +55,9 @@ def build_parser() -> ArgumentParser:
         "--fill",
         choices=FILLS,
         default="auto",
-        help="what fills the rest: a model's samples, pieces of the references, or nothing "
-        "(default: model if --model_path is given, else exemplar)",
+        help="what fills the rest: a model's samples, these with a reference beside the photo, "
+        "pieces of the references, or nothing (default: model if --model_path is given, else "
+        "exemplar)",
     )
     add(
         "--rank",
@@ -91,6 +100,19 @@ def build_parser() -> ArgumentParser:
         type=real(above=0, below=1),
         help="sample from exemplars under this much noise, 0 to 1 (default: from noise alone)",
     )
+    add("--task_tokens", type=Path, help="in place of the prompt: what train_task_tokens.py left")
+    add(
+        "--canvas_references",
+        type=whole(1, 8),
+        default=1,
+        help="references that the canvas looks at (default: %(default)s)",
+    )
+    add(
+        "--canvas_bias",
+        choices=BIASES,
+        default="off",
+        help="draw attention to where the references show the hole (default: %(default)s)",
+    )
     return parser
 
 
@@ -120,10 +142,20 @@ def check_arguments(arguments: Namespace) -> str | None:
             return f"--{flag} needs --scene, and --geometry auto or only"
     if arguments.fill == "none" and arguments.geometry == "off":
         return "--fill none and --geometry off leave nothing to do"
-    if arguments.prior and (arguments.prompt is not None or arguments.guidance_scale != 1):
-        return "--prior stands in for the prompt; leave --prompt and --guidance_scale out"
-    if arguments.fill == "model" and arguments.model_path is None:
-        return "--fill model needs a --model_path"
+    if arguments.prior and (
+        arguments.prompt is not None or arguments.guidance_scale != 1 or arguments.task_tokens
+    ):
+        return (
+            "--prior stands in for the prompt; leave --prompt, --guidance_scale, --task_tokens out"
+        )
+    if (arguments.prior or arguments.decoder) and arguments.fill != "model":
+        return "--decoder and --prior are for --fill model"
+    if arguments.fill in ("model", "canvas") and arguments.model_path is None:
+        return f"--fill {arguments.fill} needs a --model_path"
+    if arguments.fill == "canvas" and arguments.scene is None:
+        return "--fill canvas needs references: give --scene"
+    if arguments.task_tokens and arguments.fill not in ("model", "canvas"):
+        return "--task_tokens are for --fill model and --fill canvas"
     return None
 
 

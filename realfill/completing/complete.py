@@ -71,10 +71,13 @@ def choose_filler(job: Job, state: PartialState) -> Filler:
     seed = choose_seed(job.seed, recorded)
     if job.fill == "exemplar":
         return exemplar_filler(seed)
-    from realfill.completing.model_filler import model_filler  # diffusers: seconds to import
+    # diffusers: seconds to import
+    from realfill.completing.canvas_filler import canvas_filler
+    from realfill.completing.model_filler import model_filler
 
     quiet_libraries()
-    return model_filler(job.model, seed, state)
+    make_filler = canvas_filler if job.fill == "canvas" else model_filler
+    return make_filler(job.model, seed, state)
 
 
 def choose_depth_model(job: Job, state: PartialState) -> DepthModel | None:

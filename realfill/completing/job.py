@@ -69,6 +69,11 @@ class ModelFlags:
     and "none" the autoencoder's."""
     prior: Path | None = None
     """Folder of a reconstruction prior that stands in for the prompt."""
+    task_tokens: Path | None = None
+    """Learned vectors in place of the prompt."""
+    canvas_references: int = 1
+    canvas_bias: str = "off"
+    """How strongly attention is drawn to where the references show it: "off", "weak", "strong"."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +98,8 @@ class Job:
     depth_model: str | None = None
     """Folder or hub id of a model that sees depth in one photo; used if one reference is tied."""
     fill: str = "exemplar"
-    """What fills the rest: "model", "exemplar" or "none"."""
+    """What fills the rest: "model", "canvas", "exemplar" or "none"."""
     matcher: str | None = None
     """What ranks the completions; None leaves it to the judge of exemplars."""
     model: ModelFlags = ModelFlags()
-    """Used if the model fills."""
+    """Used if a model fills, alone or on the canvas."""

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from accelerate import PartialState
 from diffusers import StableDiffusionInpaintPipeline
 
+from realfill.canvas.tokens import add_tokens, read_tokens
 from realfill.completing.fillers import from_exemplars
 from realfill.completing.job import Completion, Filler, ModelFlags, Rest
 from realfill.devices import DTYPES, choose_precision
@@ -30,7 +31,8 @@ def model_filler(flags: ModelFlags, seed: int, state: PartialState) -> Filler:
     Raises `UserError`.
     """
     pipeline, record, precision = load_model(flags, state)
-    sampling = settle(flags, record, native_resolution(pipeline))
+    identity = fingerprint(pipeline)
+    sampling = settle(flags, record, pipeline)
     decoder_folder = find_decoder(flags.decoder, pipeline)
     decoder = load_decoder(decoder_folder, pipeline) if decoder_folder else None
     prior = load_prior(flags.prior, pipeline) if flags.prior else None
@@ -57,12 +59,14 @@ def model_filler(flags: ModelFlags, seed: int, state: PartialState) -> Filler:
     settings = asdict(sampling) | {
         "seed": seed,
         "mixed_precision": precision,
-        "model": fingerprint(pipeline),
+        "model": identity,
     }
     if decoder_folder:  # a folder made without one has no such entry in its record
         settings["decoder"] = file_hash(decoder_folder / WEIGHTS_FILE)
     if flags.prior:
         settings["prior"] = file_hash(flags.prior / WEIGHTS_FILE)
+    if flags.task_tokens is not None:
+        settings["task_tokens"] = file_hash(flags.task_tokens)
     if flags.strength is None:
         del settings["strength"]  # it follows from the photos
     return Filler(settings, fill, SAMPLED)
@@ -76,7 +80,7 @@ def load_model(
     Raises `UserError`.
     """
     if flags.model_path is None:
-        raise UserError("--fill model needs a --model_path")
+        raise UserError("--fill model and --fill canvas need a --model_path")
     precision = choose_precision(state.device, flags.mixed_precision)
     state.print(
         f"device {state.device.type}, {state.num_processes} process(es), precision {precision}"
@@ -87,13 +91,23 @@ def load_model(
     return pipeline.to(state.device), record, precision
 
 
-def settle(flags: ModelFlags, record: TrainingRecord, native: int) -> SamplingSettings:
-    """Return the sampling settings: asked for, recorded by training, or the default."""
+def settle(
+    flags: ModelFlags, record: TrainingRecord, pipeline: StableDiffusionInpaintPipeline
+) -> SamplingSettings:
+    """Return the sampling settings: asked for, recorded by training, or the default.
+
+    Task tokens become known to `pipeline`, and are the prompt if no other is asked for. Raises
+    `UserError`.
+    """
+    prompt = record.prompt
+    if flags.task_tokens is not None:
+        prompt = add_tokens(pipeline, read_tokens(flags.task_tokens), str(flags.task_tokens))
+    native = native_resolution(pipeline)
     return SamplingSettings(
         resolution=flags.resolution or record.settings.get("resolution") or native,
         scheduler=flags.scheduler,
         num_inference_steps=flags.num_inference_steps or DEFAULT_STEPS[flags.scheduler],
         guidance_scale=flags.guidance_scale,
-        prompt=record.prompt if flags.prompt is None else flags.prompt,
+        prompt=prompt if flags.prompt is None else flags.prompt,
         strength=1.0 if flags.strength is None else flags.strength,
     )

@@ -42,8 +42,8 @@ def find_cameras(
     predicts the band worse than interpolation does is left out. At most six views are kept, the
     nearest. `shapes` are used if one reference alone has parallax.
 
-    Homographies that explain nearly all matches are beyond doubt, and are judged by medians: people
-    who walk about near the hole spoil the mean error of views that are right.
+    Homographies that explain nearly all matches are beyond doubt if no parallax is found, and are
+    judged by medians: people who walk about near the hole spoil the mean error of right views.
     """
     references = {name: scene.references[name] for name in found.names}
     best, least = Cameras("nothing", {}, 0.0), 1.0
@@ -62,9 +62,10 @@ def find_cameras(
             best, least = cameras, error
         if least < GOOD:
             break
-    sure = mostly_right(tried, found, stage)
-    if best.views.keys() <= sure.views.keys():
-        return sure
+    if not best.have_parallax:
+        sure = mostly_right(tried, found, stage)
+        if best.views.keys() <= sure.views.keys():
+            return sure
     upright = replace(best, slanting=False)
     if best.have_parallax and useful_views(upright, stage)[1] < SIMPLER * least:
         return upright

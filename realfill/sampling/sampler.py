@@ -46,9 +46,42 @@ def complete(
         return
     size = size_in_multiples(target.size, settings.resolution, pipeline.vae_scale_factor)
     photo, hole = resize(target, size), sampled_mask(mask, size)
+    embeddings = None if prior is None else embed(pipeline, prior, photo, hole)
+    images = sample_all(
+        pipeline,
+        [photo],
+        hole,
+        indices,
+        seed,
+        settings,
+        batch_size,
+        quiet,
+        decoder,
+        embeddings,
+    )
+    yield from ((index, blend(image, target, mask)) for index, image in images)
+
+
+def sample_all(
+    pipeline: StableDiffusionInpaintPipeline,
+    views: Sequence[Image.Image],
+    hole: Image.Image,
+    indices: Sequence[int],
+    seed: int,
+    settings: SamplingSettings,
+    batch_size: int | None = None,
+    quiet: bool = False,
+    decoder: HarmonizingDecoder | None = None,
+    embeddings: Tensor | None = None,
+) -> Iterator[tuple[int, Image.Image]]:
+    """Yield `(index, image)`: RGB as the model gives it, at the size of `hole` (L).
+
+    `views` are one photo of that size, or several that are sampled side by side from the same
+    noise, of which the first one's image comes back.
+    """
     sliced_before = pipeline.vae.use_slicing
     pipeline.vae.enable_slicing()
-    embeddings = None if prior is None else embed(pipeline, prior, photo, hole)
+    size = (hole.width * len(views), hole.height)
     batch_size = batch_size or default_batch_size(pipeline, size, len(indices))
     waiting = list(indices)
     progress = tqdm(
@@ -63,8 +96,8 @@ def complete(
             done_before = progress.n
             try:
                 seeds = [seed + index for index in batch]
-                latents = draw(pipeline, photo, hole, seeds, settings, progress, embeddings)
-                images = develop(pipeline, latents, photo, hole, seeds, decoder)
+                latents = draw(pipeline, views, hole, seeds, settings, progress, embeddings)
+                images = develop(pipeline, latents, views[0], hole, seeds, decoder)
             except (RuntimeError, MemoryError) as error:
                 if batch_size == 1 or not is_shortage(error):
                     raise
@@ -73,8 +106,7 @@ def complete(
                 progress.write(f"out of memory: going on with {batch_size} at once")
                 torch.cuda.empty_cache()
                 continue
-            for index, image in zip(batch, images, strict=True):
-                yield index, blend(image, target, mask)
+            yield from zip(batch, images, strict=True)
             waiting = waiting[len(batch) :]
     finally:
         progress.close()
@@ -84,25 +116,30 @@ def complete(
 
 def draw(
     pipeline: StableDiffusionInpaintPipeline,
-    photo: Image.Image,
+    views: Sequence[Image.Image],
     hole: Image.Image,
     seeds: list[int],
     settings: SamplingSettings,
     progress: tqdm,
     embeddings: Tensor | None,
 ) -> Tensor:
-    """Sample one batch at the sampling size: the latents for each of `seeds`."""
+    """Sample one batch at the sampling size: the latents for each of `seeds`, of the first view.
+
+    The views of a seed follow one another in the batch.
+    """
+    photos = list(views) * len(seeds)
     # The photo is given once for each image, so that a generator serves its own image only.
     with scheduled(pipeline, settings.scheduler):
-        return sample_latents(
+        latents = sample_latents(
             pipeline,
-            [photo] * len(seeds),
-            [hole] * len(seeds),
+            photos,
+            [hole] * len(photos),
             settings,
-            [torch.Generator().manual_seed(seed) for seed in seeds],
+            [torch.Generator().manual_seed(seed) for seed in seeds for _ in views],
             lambda: progress.update(len(seeds)),
             embeddings,
         )
+    return latents[:: len(views)]
 
 
 def develop(

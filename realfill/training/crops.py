@@ -32,10 +32,14 @@ class TrainingPhotos:
     regions: dict[int, Tensor] = field(default_factory=dict)
     """By number of the photo, where it shows what the hole hides: bool `(1, H, W)`."""
 
+    def draw(self, count: int, size: int, generator: torch.Generator) -> "Batch":
+        """Draw `count` samples of the side `size`; see `draw_batch`."""
+        return draw_batch(self, count, size, generator)
+
 
 @dataclass(frozen=True)
 class Batch:
-    """N training samples at the crop's size S."""
+    """N training samples at the crop's size S; a canvas is twice as wide as high."""
 
     images: Tensor
     """`(N, 3, S, S)` in [-1, 1]."""
@@ -43,6 +47,8 @@ class Batch:
     """`(N, 1, S, S)` of 0 (known) and 1 (to fill)."""
     unknown: Tensor
     """`(N, 1, S, S)` in [0, 1]: 1 where the photo itself is not known, as in the target's hole."""
+    goals: Tensor | None = None
+    """`(N, 3, S, S)` in [-1, 1]: what the images are to become, if they are not the truth."""
 
 
 def upload_photos(

@@ -131,19 +131,28 @@ def make_record(
     flags: TrainingFlags,
 ) -> TrainingRecord:
     """Return what realfill.json says of this run. Raises `UserError` for foreign files."""
+    return replace(
+        describe_run(pipeline, settings, flags),
+        script=SCRIPT,
+        files=claim_output(flags.output_dir, flags.save_merged),
+        scene=scene.name,
+        identity={"base": fingerprint(pipeline), "scene": scene.digest()},
+    )
+
+
+def describe_run(
+    pipeline: StableDiffusionInpaintPipeline, settings: TrainingSettings, flags: TrainingFlags
+) -> TrainingRecord:
+    """Return what a record says of the base and the settings of a run, whatever is trained."""
     base = flags.pretrained_model_name_or_path
     place = Path(resolve_base(base))
     return TrainingRecord(
-        script=SCRIPT,
-        files=claim_output(flags.output_dir, flags.save_merged),
         base=base,
         base_folder=str(place.resolve()) if place.is_dir() else None,
         revision=flags.revision,
         prompt=PROMPT,
-        scene=scene.name,
         steps=settings.max_train_steps,
         settings=asdict(settings),
-        identity={"base": fingerprint(pipeline), "scene": scene.digest()},
         base_fingerprints=fingerprints(pipeline),
         versions=all_versions(),
     )

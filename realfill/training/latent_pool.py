@@ -6,7 +6,7 @@ choose theirs from it; noise, timestep, prompt and the autoencoder's own noise a
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from realfill.placement import brought_to
 from realfill.seeds import derive_seed
-from realfill.training.crops import Batch, TrainingPhotos, draw_batch
+from realfill.training.crops import Batch
 
 POOL_BATCHES = 16
 """Batches in the pool, once it is full."""
@@ -34,11 +34,19 @@ class EncodedDraws(NamedTuple):
     """`(N, 1, h, w)`: 1 where all pixels of the photo itself are known."""
 
 
+class Drawn(Protocol):
+    """What samples are drawn from."""
+
+    def draw(self, count: int, size: int, generator: torch.Generator) -> Batch:
+        """Draw `count` samples of the height `size`."""
+        ...
+
+
 @dataclass
 class DrawPool:
     """The pool of one process: batch number to its draws. `moment` counts batches used."""
 
-    photos: TrainingPhotos
+    photos: Drawn
     vae: AutoencoderKL
     batch_size: int
     resolution: int
@@ -67,7 +75,7 @@ class DrawPool:
     def encode(self, number: int) -> EncodedDraws:
         """Draw and encode batch `number`."""
         generator = torch.Generator().manual_seed(derive_seed("draws", *self.seed, number))
-        batch = draw_batch(self.photos, self.batch_size, self.resolution, generator)
+        batch = self.photos.draw(self.batch_size, self.resolution, generator)
         with brought_to(batch.images.device, self.vae):
             return encode(self.vae, batch)
 
@@ -84,8 +92,12 @@ def batches_at(moment: int, reuse: int) -> range:
 
 @torch.no_grad()
 def encode(vae: AutoencoderKL, batch: Batch) -> EncodedDraws:
-    """Encode the photos of `batch` and the same with the pixels to fill made grey."""
-    pairs = torch.stack([batch.images, batch.images * (1 - batch.masks)], dim=1)
+    """Encode the photos of `batch` and the same with the pixels to fill made grey.
+
+    If the batch says what they are to become, then that in place of the grey ones.
+    """
+    seconds = batch.images * (1 - batch.masks) if batch.goals is None else batch.goals
+    pairs = torch.stack([batch.images, seconds], dim=1)
     posterior = vae.encode(pairs.flatten(0, 1).to(vae.dtype)).latent_dist
     size = posterior.mean.shape[2:]
     return EncodedDraws(

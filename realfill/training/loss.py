@@ -24,11 +24,38 @@ def diffusion_loss(
 
     `embeddings` are those of the prompt and of the empty prompt, `(2, tokens, channels)`.
     """
-    device, count = draws.means.device, len(draws.means)
-    spread = upload(torch.randn(draws.means.shape, generator=generator), device)
-    encoded = (draws.means + draws.deviations * spread) * vae.config.scaling_factor
-    latents, conditions = encoded.float().unbind(1)
+    latents, conditions = draw_latents(vae, draws, generator)
+    given = (latents, conditions, latents, draws)
+    return denoising_loss(unet, noise_scheduler, vae.dtype, embeddings, *given, generator)
 
+
+def draw_latents(
+    vae: AutoencoderKL, draws: EncodedDraws, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return both latents of each draw, `(N, C, h, w)` with about unit deviation."""
+    spread = upload(torch.randn(draws.means.shape, generator=generator), draws.means.device)
+    encoded = (draws.means + draws.deviations * spread) * vae.config.scaling_factor
+    first, second = encoded.float().unbind(1)
+    return first, second
+
+
+def denoising_loss(
+    unet: nn.Module,
+    noise_scheduler: DDPMScheduler,
+    dtype: torch.dtype,
+    embeddings: Tensor,
+    latents: Tensor,
+    conditions: Tensor,
+    goals: Tensor,
+    draws: EncodedDraws,
+    generator: torch.Generator,
+) -> Tensor:
+    """Return the error of what is predicted from `latents` under noise, beside `conditions`.
+
+    The noise is asked for that leads to `goals`, which are the latents themselves if a photo is to
+    be restored: `noise + latents - goals` (SEELE, arXiv 2401.16861, on harmonization).
+    """
+    device, count = latents.device, len(latents)
     noise = upload(torch.randn(latents.shape, generator=generator), device)
     last = noise_scheduler.config.num_train_timesteps
     timesteps = upload(torch.randint(last, (count,), generator=generator), device)
@@ -36,12 +63,12 @@ def diffusion_loss(
     noisy = noise_scheduler.add_noise(latents, noise, timesteps)
 
     predicted = unet(
-        torch.cat([noisy, draws.masks, conditions], dim=1).to(vae.dtype),
+        torch.cat([noisy, draws.masks, conditions], dim=1).to(dtype),
         timesteps,
         embeddings[dropped.long()],
         return_dict=False,
     )[0]
-    truth = noise
+    truth = noise + (latents - goals)
     if noise_scheduler.config.prediction_type == "v_prediction":
-        truth = noise_scheduler.get_velocity(latents, noise, timesteps)
+        truth = noise_scheduler.get_velocity(goals, noise, timesteps)
     return (draws.known * F.mse_loss(predicted.float(), truth, reduction="none")).mean()

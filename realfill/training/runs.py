@@ -16,14 +16,16 @@ NEW_SETTINGS = {"use_geometry": False}
 """What records of earlier releases do not say, as it was then."""
 
 
-def check_output(output_dir: Path, scene: Path, resume: str | None) -> Path | None:
+def check_output(
+    output_dir: Path, scene: Path, resume: str | None, result: str = LORA_FILE
+) -> Path | None:
     """Return the checkpoint to go on from.
 
-    Raises `UserError` if a training run is there already that this run does not go on from, or if
-    the folder is a scene's.
+    `result` is the file that the run leaves. Raises `UserError` if a training run is there already
+    that this run does not go on from, or if the folder is a scene's.
     """
     refuse_scene(output_dir, scene)
-    holds_training = (output_dir / LORA_FILE).exists() or any(output_dir.glob("checkpoint-*"))
+    holds_training = (output_dir / result).exists() or any(output_dir.glob("checkpoint-*"))
     if resume:
         checkpoint = find_checkpoint(output_dir, resume)
         if checkpoint and holds_training and checkpoint.resolve().parent != output_dir.resolve():

@@ -1,5 +1,6 @@
 """Adapting a base to one scene: the method of RealFill (arXiv 2309.16668, section 3.2)."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -44,7 +45,8 @@ class Trainer:
 
     accelerator: Accelerator
     pipeline: StableDiffusionInpaintPipeline
-    scene: Scene
+    scene: Scene | None
+    """What validations complete; None if there are none."""
     settings: TrainingSettings
     flags: TrainingFlags
     unet: nn.Module
@@ -57,6 +59,8 @@ class Trainer:
     optimizer: torch.optim.Optimizer
     lr_scheduler: LRScheduler
     step: int = 0
+    write: Callable[[Path, StableDiffusionInpaintPipeline, TrainingRecord], None] = write_results
+    """Writes what training leaves into a folder."""
 
     @classmethod
     def build(
@@ -208,6 +212,7 @@ class Trainer:
 
     def validate(self) -> None:
         """Sample completions of the target with the model in training itself, and log them."""
+        assert self.scene is not None, "there is nothing to complete"
         count = self.flags.num_validation_images
         validate(self.accelerator, self.pipeline, self.scene, self.settings, count, self.step)
 
@@ -223,7 +228,7 @@ class Trainer:
             self.step,
             training_tensors(self.pipeline, self.optimizer),
             state,
-            lambda folder: write_results(folder, self.pipeline, replace(record, steps=self.step)),
+            lambda folder: self.write(folder, self.pipeline, replace(record, steps=self.step)),
             self.flags.checkpoints_total_limit,
         )
 
