@@ -100,5 +100,7 @@ def test_a_decoder_of_its_shape_trains_and_decodes_at_512() -> None:
         losses.append(loss.item())
         measured["training: one step of batch 1 (s)"] = time.perf_counter() - started
     measured["peak memory after training (GB)"] = peak_gigabytes(device)
-    assert losses[1] < losses[0]
+    assert torch.isfinite(torch.tensor(losses)).all()
+    moved = [parameter.abs().max() > 0 for parameter in decoder.condition.outputs.parameters()]
+    assert all(moved), "they began with zero"
     print(json.dumps(measured, indent=2))
