@@ -8,7 +8,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from benchmark.base import METRICS, find_metric
+from benchmark.base import METRICS, ON_REQUEST, find_metric
 from benchmark.flags import add_common_flags, read_options
 from benchmark.report.build import Report
 from benchmark.report.job import Job, is_incomplete, run_job
@@ -54,7 +54,7 @@ def build_parser() -> ArgumentParser:
         nargs="+",
         default=list(METRICS),
         metavar="METRIC",
-        help=f"metrics by name; there is fid, too (default: {' '.join(METRICS)})",
+        help=f"metrics by name; on request: {' '.join(ON_REQUEST)} (default: {' '.join(METRICS)})",
     )
     add("--compare", nargs=2, metavar=("A", "B"), help="two sets: names, or folders of results")
     add(

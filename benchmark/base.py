@@ -1,8 +1,8 @@
 """What every metric is, and how it is found by name.
 
 A metric is a file in this package, `benchmark/<name>.py`, with a subclass of `Metric` (or of
-`SetMetric`) named like the file (`psnr.py`: `Psnr`). Nothing else has to know of it:
-`--metrics <name>` finds it.
+`SetMetric`) named like the file (`psnr.py`: `Psnr`, `ring_colour.py`: `RingColour`). Nothing else
+has to know of it: `--metrics <name>` finds it.
 """
 
 import os
@@ -22,6 +22,8 @@ from realfill.errors import UserError
 
 METRICS = ("psnr", "ssim", "lpips", "dreamsim", "dino", "clip")
 """The metrics of a report if none are named, in the order of the paper's Table 1."""
+ON_REQUEST = ("seam", "ring_colour", "fid", "u_ids", "p_ids")
+"""Those that a report has only if they are named."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -90,10 +92,11 @@ class SetMetric(Metric):
         """Return the features of each photo, without looking at the truth."""
 
     @abstractmethod
-    def distance(self, truths: np.ndarray, completions: np.ndarray) -> float:
+    def distance(self, truths: np.ndarray, completions: np.ndarray, own: np.ndarray) -> float:
         """Return the score of two sets of features, `(photos, length)` each.
 
-        Raises `UserError` if these sets are too small to be compared.
+        `own` has, for each completion, the number of its own truth among `truths`; -1 if that is
+        not known. Raises `UserError` if these sets cannot be compared, and `Unavailable`.
         """
 
 
@@ -102,10 +105,13 @@ def find_metric(name: str) -> type[Metric]:
     name = name.lower()
     path = Path(__file__).with_name(f"{name}.py")
     if re.fullmatch(r"\w+", name) and path.exists():
-        found = getattr(import_module(f"benchmark.{name}"), name.capitalize(), None)
+        kind = "".join(word.capitalize() for word in name.split("_"))
+        found = getattr(import_module(f"benchmark.{name}"), kind, None)
         if isinstance(found, type) and issubclass(found, Metric):
             return found
-    raise UserError(f"--metrics {name}: no such metric; there are {', '.join(METRICS)} and fid")
+    raise UserError(
+        f"--metrics {name}: no such metric; there are {', '.join(METRICS + ON_REQUEST)}"
+    )
 
 
 def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:

@@ -5,24 +5,14 @@ python -m benchmark.fid --gt_path TRUTHS --mask_path mask.png --results_dir resu
 Here TRUTHS is a folder of truths: a distance between sets needs more than one. No mask is used.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-from unittest import mock
-
 import numpy as np
 
-from benchmark.base import Score, SetMetric
-from benchmark.photos import Photo, Truth
-from benchmark.weights import device, identity, loading, local, read_weights
+from benchmark.base import Score
+from benchmark.inception import InceptionMetric
 from realfill.errors import UserError
 
-if TYPE_CHECKING:
-    import torch
 
-FILE = "fid/weights-inception-2015-12-05-6726825d.pth"
-
-
-class Fid(SetMetric):
+class Fid(InceptionMetric):
     """Fréchet inception distance between all completions and all truths of a set; lower is better.
 
     Convention: the whole photos, InceptionV3's 2048 pooled features as torch-fidelity computes
@@ -32,34 +22,7 @@ class Fid(SetMetric):
 
     scores = (Score("fid", "FID", higher_is_better=False, digits=1),)
 
-    def settings(self) -> dict[str, Any]:
-        """Return the model."""
-        return {"model": identity(self.options, FILE, FILE)}
-
-    def load(self) -> None:
-        """Load torch-fidelity's extractor of features."""
-        with loading(self.options, FILE):
-            from torch_fidelity import feature_extractor_inceptionv3 as inception
-
-            def safely(url: str, **_: Any) -> "dict[str, torch.Tensor]":
-                return read_weights(local(self.options, FILE), url)
-
-            with mock.patch.object(inception, "load_state_dict_from_url", safely):
-                model = inception.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
-            self.model, self.device = model.to(device()), device()
-
-    def measure(self, truth: Truth | None, completions: Sequence[Photo]) -> list[list[float]]:
-        """Return the 2048 features of each photo."""
-        import torch
-
-        features = []
-        with torch.inference_mode():
-            for photo in completions:
-                pixels = torch.from_numpy(np.array(photo.image)).to(self.device)
-                features += self.model(pixels.permute(2, 0, 1)[None])[0].tolist()
-        return features
-
-    def distance(self, truths: np.ndarray, completions: np.ndarray) -> float:
+    def distance(self, truths: np.ndarray, completions: np.ndarray, own: np.ndarray) -> float:
         """Return the Fréchet distance between two sets of features, `(photos, length)` each.
 
         |m1 - m2|² + tr(S1) + tr(S2) - 2 tr((S1 S2)^½). The last trace is the sum of the singular

@@ -88,6 +88,18 @@ class TrainingRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PartRecord(Record):
+    """What the training of a part for a base, from a folder of photos, writes down of it."""
+
+    base: str | None = None
+    """The base as it was asked for, a folder or a hub id."""
+    base_fingerprints: dict[str, str] = field(default_factory=dict)
+    """By precision, the hash of what of the base the part belongs to."""
+    steps: int = 0
+    """That it was trained for; 0 until it is finished."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CompletionsRecord(Record):
     """What infer.py writes down of a folder of completions."""
 

@@ -14,6 +14,18 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from scripts.tiny_base.text import write_text_encoder
 
 
+def build_vae() -> AutoencoderKL:
+    """Build the autoencoder with random weights."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(128, 256, 512, 512),
+        layers_per_block=2,
+        latent_channels=4,
+        sample_size=512,
+    )
+
+
 def build_sd2(folder: Path, dtype: torch.dtype) -> StableDiffusionInpaintPipeline:
     """Build the architecture from its configuration with random weights.
 
@@ -35,27 +47,20 @@ def build_sd2(folder: Path, dtype: torch.dtype) -> StableDiffusionInpaintPipelin
                 cross_attention_dim=1024,
                 use_linear_projection=True,
             )
-            vae = AutoencoderKL(
-                down_block_types=("DownEncoderBlock2D",) * 4,
-                up_block_types=("UpDecoderBlock2D",) * 4,
-                block_out_channels=(128, 256, 512, 512),
-                layers_per_block=2,
-                latent_channels=4,
-                sample_size=512,
+            vae = build_vae()
+        text_encoder = CLIPTextModel(
+            CLIPTextConfig(
+                hidden_size=1024,
+                intermediate_size=4096,
+                num_hidden_layers=23,
+                num_attention_heads=16,
+                hidden_act="gelu",
+                vocab_size=49408,
+                max_position_embeddings=77,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
             )
-            text_encoder = CLIPTextModel(
-                CLIPTextConfig(
-                    hidden_size=1024,
-                    intermediate_size=4096,
-                    num_hidden_layers=23,
-                    num_attention_heads=16,
-                    hidden_act="gelu",
-                    vocab_size=49408,
-                    max_position_embeddings=77,
-                    bos_token_id=tokenizer.bos_token_id,
-                    eos_token_id=tokenizer.eos_token_id,
-                )
-            )
+        )
     finally:
         torch.set_default_dtype(torch.float32)
     return StableDiffusionInpaintPipeline(

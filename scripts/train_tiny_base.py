@@ -26,6 +26,9 @@ from realfill.command_line import make_parser, run
 from realfill.errors import UserError
 from realfill.model.attention import attend_on_cpu
 from realfill.model.base import load_base
+from realfill.photo_training.loop import OutOfTime, Plan, train
+from realfill.photo_training.photos import Photos, list_photos, upload_photos
+from scripts.tiny_base import SIZE
 from scripts.tiny_base.autoencoder import (
     build_autoencoder,
     latent_scale,
@@ -34,13 +37,13 @@ from scripts.tiny_base.autoencoder import (
 )
 from scripts.tiny_base.card import read_history, write_card
 from scripts.tiny_base.evaluation import evaluate
-from scripts.tiny_base.loop import OutOfTime, train
-from scripts.tiny_base.photos import Photos, list_photos, upload_photos
 from scripts.tiny_base.text import load_text_encoder, write_text_encoder
 from scripts.tiny_base.unet import build_unet, denoising_loss, embed_prompts, make_scheduler
 
 AUTOENCODER_LEARNING_RATE = 1.5e-3
 UNET_LEARNING_RATE = 1e-3
+AVERAGED_SHARE = 0.02
+"""Of the run: the span of the average. A longer one lost 0.7 dB of reconstruction."""
 LARGEST_SHARD = "14MB"
 """diffusers goes a little over it."""
 
@@ -94,7 +97,7 @@ def train_pipeline(
     """
     deadline = time.monotonic() + 60 * arguments.max_minutes
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    photos = upload_photos(paths, device)
+    photos = upload_photos(paths, SIZE, device)
     if arguments.start_from:
         pipeline = load_base(str(arguments.start_from), torch.float32)
         silence_posterior(pipeline.vae)
@@ -109,12 +112,16 @@ def train_pipeline(
     pipeline.unet = train(
         pipeline.unet,
         loss,
-        arguments.unet_steps,
-        UNET_LEARNING_RATE,
+        plan(UNET_LEARNING_RATE, arguments.unet_steps),
         arguments.work_dir / "unet",
         deadline,
     )
     return pipeline
+
+
+def plan(learning_rate: float, steps: int) -> Plan:
+    """Return the plan of a part's training."""
+    return Plan(learning_rate, steps, averaged_steps=AVERAGED_SHARE * steps)
 
 
 def make_pipeline(folder: Path, vae: AutoencoderKL) -> StableDiffusionInpaintPipeline:
@@ -143,8 +150,7 @@ def train_autoencoder(
     vae = train(
         vae,
         reconstruction_loss(vae, photos, arguments.autoencoder_batch_size),
-        arguments.autoencoder_steps,
-        AUTOENCODER_LEARNING_RATE,
+        plan(AUTOENCODER_LEARNING_RATE, arguments.autoencoder_steps),
         arguments.work_dir / "autoencoder",
         deadline,
     )

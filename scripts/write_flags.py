@@ -12,7 +12,15 @@ import benchmarks
 import complete_scenes
 import make_scenes
 import refill
-from realfill.commands import complete, rank, reposition, tokens, train
+from realfill.commands import (
+    complete,
+    rank,
+    reposition,
+    tokens,
+    train,
+    train_decoder,
+    train_prior,
+)
 from realfill.storage import write_text
 
 PARSERS = {
@@ -23,6 +31,8 @@ PARSERS = {
     "train_task_tokens.py": tokens.build_parser,
     "reposition.py": reposition.build_parser,
     "loftr_ranking.py": rank.build_parser,
+    "train_decoder.py": train_decoder.build_parser,
+    "train_prior.py": train_prior.build_parser,
     "refill.py": refill.build_parser,
     "benchmarks.py": benchmarks.build_parser,
     "make_scenes.py": make_scenes.build_parser,

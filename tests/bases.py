@@ -9,7 +9,7 @@ from diffusers import (
     StableDiffusionInpaintPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer, ViTMAEConfig, ViTMAEForPreTraining
 
 from scripts.tiny_base.text import write_text_encoder
 
@@ -68,3 +68,14 @@ def make_base(
     )
     pipeline.save_pretrained(folder / "base")
     return folder / "base"
+
+
+def make_masked_autoencoder(folder: Path) -> Path:
+    """Write a random masked autoencoder of 16 patches of 8 pixels and return its folder."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 24, "num_attention_heads": 2, "intermediate_size": 32}
+    sizes |= {f"decoder_{name}": value for name, value in sizes.items()}
+    sizes |= {"num_hidden_layers": 2, "decoder_num_hidden_layers": 8, "decoder_hidden_size": 16}
+    model = ViTMAEForPreTraining(ViTMAEConfig(image_size=32, patch_size=8, **sizes))
+    model.save_pretrained(folder)
+    return folder

@@ -280,9 +280,11 @@ def test_model_metrics_in_one_run(results: Path) -> None:
     models = results.parent / "models"
     for make in ("make_dino", "make_clip", "make_lpips", "make_inception"):
         getattr(metric_models, make)(models)
-    flags = ["--metrics", "LPIPS", "DINO", "CLIP", "fid", "--model_dir", models]
+    flags = ["--metrics", "LPIPS", "DINO", "CLIP", "fid", "p_ids", "ring_colour"]
+    flags += ["--model_dir", models]
     report = score(results, *flags)
-    assert report["measured"] == 12 * 4 + 2  # fid looks at the truths, too
+    assert report["measured"] == 12 * 6 + 4  # fid and p_ids look at the truths, too
+    assert [score["metric"] for score in report["scores"]][-1] == "ring_colour"
     for each in report["sets"]:
         assert all(value is not None for value in each["means"].values())
     before, after = (each["means"]["lpips_hole"] for each in report["sets"][::-1])

@@ -24,7 +24,7 @@ def test_it_is_small_safe_and_half_precision() -> None:
     files = [path for path in BASE.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 40e6
     weights = [path for path in files if path.suffix == ".safetensors"]
-    assert {path.parent.name for path in weights} == {"unet", "vae", "text_encoder"}
+    assert {path.parent.name for path in weights} == {"unet", "vae", "text_encoder", "decoder"}
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".md", ".jpg"}
     for index in BASE.rglob("*.index.json"):
         named = set(json.loads(index.read_text())["weight_map"].values())

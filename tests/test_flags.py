@@ -11,6 +11,7 @@ SCRIPTS = ("train_realfill.py", "infer.py", "loftr_ranking.py", "refill.py", "be
 SCRIPTS += ("train_task_tokens.py", "reposition.py")
 SCRIPTS += ("make_scenes.py realbench", "make_scenes.py photos", "complete_scenes.py")
 SCRIPTS += ("app.py",)
+SCRIPTS += ("train_decoder.py", "train_prior.py")
 
 
 def test_the_page_is_written_from_the_parsers_of_today() -> None:

@@ -148,9 +148,11 @@ def test_fid_is_torch_fidelitys(tmp_path: Path) -> None:
     sets = random.normal(size=(30, 8)), random.normal(0.5, 2, size=(50, 8))
     statistics = [fid_features_to_statistics(torch.from_numpy(features)) for features in sets]
     reference = fid_statistics_to_metric(*statistics, verbose=False)
-    assert metric.distance(*sets) == pytest.approx(reference["frechet_inception_distance"])
+    assert metric.distance(*sets, np.zeros(50, int)) == pytest.approx(
+        reference["frechet_inception_distance"]
+    )
     with pytest.raises(UserError, match="two truths or more"):
-        metric.distance(sets[0][:1], sets[1])
+        metric.distance(sets[0][:1], sets[1], np.zeros(50, int))
 
 
 @pytest.mark.parametrize("name", ["lpips", "dreamsim", "dino", "clip"])
@@ -188,4 +190,6 @@ def test_fid_runs_alone_on_a_folder_of_truths(tmp_path: Path) -> None:
         np.array(metric.measure(None, some))
         for some in ([Photo(truths / "0.png"), Photo(truths / "1.png")], photos)
     ]
-    assert float(printed.split()[1]) == pytest.approx(metric.distance(*features), rel=1e-3)
+    assert float(printed.split()[1]) == pytest.approx(
+        metric.distance(*features, np.full(3, -1)), rel=1e-3
+    )

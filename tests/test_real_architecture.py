@@ -10,13 +10,15 @@ from accelerate import Accelerator
 from PIL import Image
 
 from realfill.devices import DTYPES, choose_precision
+from realfill.model.decoder import HarmonizingDecoder
 from realfill.model.lora import trainable
+from realfill.photo_training.decoder import pixel_weights, weighted_error
 from realfill.sampling.sampler import complete
 from realfill.scene import Scene
 from realfill.settings import SamplingSettings, TrainingFlags, TrainingSettings
 from realfill.training.trainer import Trainer
 from scripts.bench_speed import peak_gigabytes
-from scripts.sd2_architecture import build_sd2
+from scripts.sd2_architecture import build_sd2, build_vae
 from tests.conftest import draw_photo
 
 
@@ -61,4 +63,42 @@ def test_one_step_of_training_and_of_sampling_at_512(tmp_path: Path) -> None:
         for old, new in zip(before, trainable(trainer.unet).values(), strict=True)
     ]
     assert any(moved)
+    print(json.dumps(measured, indent=2))
+
+
+@pytest.mark.slow
+def test_a_decoder_of_its_shape_trains_and_decodes_at_512() -> None:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    vae = build_vae()
+    decoder = HarmonizingDecoder.from_autoencoder(vae).to(device)
+    latents = torch.randn(1, 4, 64, 64, device=device)
+    photo = torch.rand(1, 3, 512, 512, device=device) * 2 - 1
+    mask = torch.zeros(1, 1, 512, 512, device=device)
+    mask[..., 128:384, 128:384] = 1
+    measured: dict[str, float | str] = {"device": device.type}
+    measured["parameters, of the condition (M)"] = (
+        sum(p.numel() for p in decoder.condition.parameters()) / 1e6
+    )
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+        own = vae.to(device).decode(latents).sample
+        started = time.perf_counter()
+        decoded = decoder(latents, photo, mask)
+    measured["decoding (s)"] = time.perf_counter() - started
+    measured["peak memory after decoding (GB)"] = peak_gigabytes(device)
+    torch.testing.assert_close(decoded, own, atol=0.05, rtol=0)  # in bf16
+    optimizer = torch.optim.AdamW(decoder.parameters(), 1e-4)
+    weights = pixel_weights(mask, torch.ones(1, 1, 1, 1, device=device))
+    losses = []
+    for _ in range(2):
+        started = time.perf_counter()
+        with torch.autocast(device.type, torch.bfloat16):
+            difference = decoder(latents, photo, mask).float() - photo
+        loss = weighted_error(difference, weights)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+        measured["training: one step of batch 1 (s)"] = time.perf_counter() - started
+    measured["peak memory after training (GB)"] = peak_gigabytes(device)
+    assert losses[1] < losses[0]
     print(json.dumps(measured, indent=2))

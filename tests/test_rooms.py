@@ -17,6 +17,7 @@ ROOMS = (
     "realfill.canvas",
     "realfill.exemplars",
     "realfill.sheets",
+    "realfill.photo_training",
     "realfill.training",
     "realfill.sampling",
     "realfill.geometry",

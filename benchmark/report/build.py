@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.base import Metric, Score, SetMetric
+from benchmark.base import Metric, Score, SetMetric, Unavailable
 from benchmark.suite import published
 from benchmark.suite.analysis import SHARES, compare, filtered, scene_means
 from benchmark.suite.scorer import Scored
@@ -40,18 +40,22 @@ def build_report(
     failed = {result.folder.name: result.left_out[0] for result in results if not result.images}
     scored = [result for result in results if result.images]
     sets = by_set(scored)
+    distances, lacking = set_distances(metrics, sets)
     return {
         "scores": [
-            describe(score, metric) for metric in metrics.values() for score in metric.scores
+            describe(score, name, metric)
+            for name, metric in metrics.items()
+            for score in metric.scores
         ],
         "settings": {name: metric.settings() for name, metric in metrics.items()},
         "sets": [
-            describe_set(name, folders, scores, metrics, rankings) for name, folders in sets.items()
+            describe_set(name, folders, scores, distances[name], rankings)
+            for name, folders in sets.items()
         ],
         "comparisons": [describe_comparison(each, single) for each in comparisons],
         "published": describe_published(scored),
         "folders": [describe_folder(result, single, rankings) for result in scored],
-        "unavailable": unavailable | lacking(metrics, sets),
+        "unavailable": unavailable | lacking,
         "not_scored": not_scored | failed,
     }
 
@@ -64,9 +68,9 @@ def by_set(results: Sequence[Scored]) -> dict[str, list[Scored]]:
     return sets
 
 
-def describe(score: Score, metric: Metric) -> Report:
+def describe(score: Score, name: str, metric: Metric) -> Report:
     """Return a score with what its metric says of itself."""
-    return asdict(score) | {"metric": type(metric).__name__.lower(), "about": about(metric)}
+    return asdict(score) | {"metric": name, "about": about(metric)}
 
 
 def about(metric: Metric) -> str:
@@ -78,16 +82,12 @@ def describe_set(
     name: str,
     folders: Sequence[Scored],
     scores: Sequence[Score],
-    metrics: dict[str, Metric],
+    distances: dict[str, tuple[float | None, int]],
     rankings: dict[str, list[str]],
 ) -> Report:
     """Return a set's averages, and how they change when only the best ranked are kept."""
     means = {score.name: average(scene_means(folders, score.name)) for score in scores}
-    means |= {
-        metric.scores[0].name: set_distance(name, metric, folders)
-        for name, metric in metrics.items()
-        if isinstance(metric, SetMetric)
-    }
+    means |= distances
     curves = {score.name: filtered(folders, rankings, score.name) for score in scores}
     ranked = [result for result in folders if result.folder.name in rankings]
     dataset = folders[0].folder.dataset
@@ -112,34 +112,43 @@ def average(means: dict[str, float]) -> tuple[float | None, int]:
     return (float(np.mean(list(means.values()))) if means else None), len(means)
 
 
-def set_distance(
-    name: str, metric: SetMetric, folders: Sequence[Scored]
-) -> tuple[float | None, int]:
-    """Return the distance between a set's completions and its truths, and the scenes in it."""
-    try:
-        distance = metric.distance(*set_features(name, folders))
-    except UserError:
-        return None, 0
-    return distance, len({result.folder.scene for result in folders if result.features.get(name)})
+def set_distances(
+    metrics: dict[str, Metric], sets: dict[str, list[Scored]]
+) -> tuple[dict[str, dict[str, tuple[float | None, int]]], dict[str, str]]:
+    """Compare each set's completions with its truths by the metrics that compare sets.
+
+    Returns, by set and score, the distance and the number of scenes, and by metric why a set has
+    none.
+    """
+    found: dict[str, dict[str, tuple[float | None, int]]] = {title: {} for title in sets}
+    reasons = {}
+    for name, metric in metrics.items():
+        if not isinstance(metric, SetMetric):
+            continue
+        for title, folders in sets.items():
+            truths, completions, own = set_features(name, folders)
+            distance = None
+            try:
+                if len(truths):
+                    distance = metric.distance(truths, completions, own)
+            except (UserError, Unavailable) as reason:
+                reasons[name] = f"{title}: {reason}"
+            scenes = 0 if distance is None else len(truths)
+            found[title][metric.scores[0].name] = distance, scenes
+    return found, reasons
 
 
-def set_features(name: str, folders: Sequence[Scored]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the features of a set's truths, each scene's once, and of all its completions."""
+def set_features(name: str, folders: Sequence[Scored]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the features of a set's truths, each scene's once, and of all its completions.
+
+    With them, the number of each completion's own truth.
+    """
     whole = [result for result in folders if result.features.get(name)]
     truths = {result.folder.scene: result.features[name][0] for result in whole}
     completions = [row for result in whole for row in result.features[name][1:]]
-    return np.array(list(truths.values())), np.array(completions)
-
-
-def lacking(metrics: dict[str, Metric], sets: dict[str, list[Scored]]) -> dict[str, str]:
-    """Return why metrics that compare sets have no score for one of the `sets`."""
-    reasons = {}
-    for name in (name for name, metric in metrics.items() if isinstance(metric, SetMetric)):
-        for title, folders in sets.items():
-            features = set_features(name, folders)
-            if 0 < len(features[0]) < 2:
-                reasons[name] = f"{title}: one truth; {name} compares sets and needs two or more"
-    return reasons
+    numbers = {scene: number for number, scene in enumerate(truths)}
+    own = [numbers[result.folder.scene] for result in whole for _ in result.features[name][1:]]
+    return np.array(list(truths.values())), np.array(completions), np.array(own)
 
 
 def describe_comparison(each: Comparison, scores: Sequence[Score]) -> Report:

@@ -10,7 +10,7 @@ from benchmark.base import SetMetric, find_metric, in_parallel
 from benchmark.flags import add_common_flags, read_options
 from benchmark.photos import Photo
 from benchmark.suite.cache import Cache
-from benchmark.suite.folders import ResultsFolder, numbered
+from benchmark.suite.folders import ResultsFolder, natural, numbered
 from benchmark.suite.scorer import Scored, Scorer
 from realfill.command_line import make_parser, run
 from realfill.errors import UserError
@@ -27,7 +27,7 @@ def parse_arguments(name: str) -> Namespace:
     """Parse the command line."""
     parser = make_parser(f"{name} of each completion in a results folder, and their mean.")
     add = parser.add_argument
-    add("--gt_path", type=Path, required=True, help="the truth (for fid: a folder of truths)")
+    add("--gt_path", type=Path, required=True, help="the truth (for sets: a folder of truths)")
     add("--mask_path", type=Path, required=True, help="the mask: white = filled")
     add("--results_dir", type=Path, required=True, help="folder with 0.png, 1.png …")
     add("--cache_dir", type=Path, help="keep the numbers there, and look there first")
@@ -72,11 +72,14 @@ def set_alone(name: str, metric: SetMetric, scorer: Scorer, folder: ResultsFolde
     if not truths_folder.is_dir():
         raise UserError(f"--gt_path {truths_folder}: {name} compares sets; give a folder of truths")
     truths = [path for path in sorted(truths_folder.iterdir()) if path.is_file() and is_image(path)]
-    paths = [*truths, *sorted(numbered(folder.path))]
+    paths = [*sorted(truths, key=natural), *sorted(numbered(folder.path), key=natural)]
     hashes = dict(zip(paths, in_parallel(file_hash, paths), strict=True))
     result = Scored(folder)
     features = scorer.numbers(name, [Photo(path) for path in paths], hashes, None, result)
     if problems := [*scorer.unavailable.values(), *result.left_out]:
         raise UserError("; ".join(problems))
     split = np.array([features[path] for path in paths])
-    return metric.distance(split[: len(truths)], split[len(truths) :])
+    completions = split[len(truths) :]
+    paired = len(completions) == len(truths)
+    own = np.arange(len(completions)) if paired else np.full(len(completions), -1)
+    return metric.distance(split[: len(truths)], completions, own)

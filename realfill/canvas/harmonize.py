@@ -6,7 +6,7 @@ from PIL import Image
 
 from realfill.images.blend import resize, sampled_mask, size_in_multiples
 from realfill.images.seams import blend
-from realfill.sampling.sampler import SCHEDULERS
+from realfill.sampling.latents import scheduled
 from realfill.settings import SamplingSettings
 
 STRENGTH = 0.5
@@ -29,9 +29,7 @@ def harmonize(
     small = resize(photo, size)
     pixels = pipeline.image_processor.preprocess(small).to(pipeline.device, pipeline.vae.dtype)
     shown = pipeline.vae.encode(pixels).latent_dist.mean * pipeline.vae.config.scaling_factor
-    trained_scheduler = pipeline.scheduler
-    pipeline.scheduler = SCHEDULERS[settings.scheduler](trained_scheduler.config)
-    try:
+    with scheduled(pipeline, settings.scheduler):
         image = pipeline(
             prompt=settings.prompt,
             image=small,
@@ -44,6 +42,4 @@ def harmonize(
             guidance_scale=settings.guidance_scale,
             generator=torch.Generator().manual_seed(seed),
         ).images[0]
-    finally:
-        pipeline.scheduler = trained_scheduler
     return blend(image, photo, mask)

@@ -68,6 +68,11 @@ def build_parser() -> ArgumentParser:
     )
     add("--model_path", help="what train_realfill.py left, or a base")
     add("--pretrained_model_name_or_path", help="the base, if the record does not name it")
+    add(
+        "--decoder",
+        help="folder of a decoder that sees the known pixels, or none (default: the base's own)",
+    )
+    add("--prior", type=Path, help="folder of a reconstruction prior, in place of the prompt")
     add("--base_only", action="store_true", help="leave the adaptation out, for comparison")
     add(
         "--resolution",
@@ -137,6 +142,14 @@ def check_arguments(arguments: Namespace) -> str | None:
             return f"--{flag} needs --scene, and --geometry auto or only"
     if arguments.fill == "none" and arguments.geometry == "off":
         return "--fill none and --geometry off leave nothing to do"
+    if arguments.prior and (
+        arguments.prompt is not None or arguments.guidance_scale != 1 or arguments.task_tokens
+    ):
+        return (
+            "--prior stands in for the prompt; leave --prompt, --guidance_scale, --task_tokens out"
+        )
+    if (arguments.prior or arguments.decoder) and arguments.fill != "model":
+        return "--decoder and --prior are for --fill model"
     if arguments.fill in ("model", "canvas") and arguments.model_path is None:
         return f"--fill {arguments.fill} needs a --model_path"
     if arguments.fill == "canvas" and arguments.scene is None:

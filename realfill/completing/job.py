@@ -64,6 +64,11 @@ class ModelFlags:
     strength: float | None = None
     """If given, sampling starts from a completion from exemplars under this much noise."""
     batch_size: int | None = None
+    decoder: str | None = None
+    """Folder of a decoder that sees the known pixels; None takes the base's own, if it has one,
+    and "none" the autoencoder's."""
+    prior: Path | None = None
+    """Folder of a reconstruction prior that stands in for the prompt."""
     task_tokens: Path | None = None
     """Learned vectors in place of the prompt."""
     canvas_references: int = 1

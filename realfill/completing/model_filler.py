@@ -12,8 +12,11 @@ from realfill.completing.job import Completion, Filler, ModelFlags, Rest
 from realfill.devices import DTYPES, choose_precision
 from realfill.errors import UserError
 from realfill.model.base import native_resolution
+from realfill.model.decoder import find_decoder, load_decoder
 from realfill.model.integrity import fingerprint
 from realfill.model.load import load_adapted
+from realfill.model.parts import WEIGHTS_FILE
+from realfill.model.prior import load_prior
 from realfill.provenance import SAMPLED
 from realfill.record import TrainingRecord
 from realfill.sampling.sampler import complete
@@ -30,6 +33,9 @@ def model_filler(flags: ModelFlags, seed: int, state: PartialState) -> Filler:
     pipeline, record, precision = load_model(flags, state)
     identity = fingerprint(pipeline)
     sampling = settle(flags, record, pipeline)
+    decoder_folder = find_decoder(flags.decoder, pipeline)
+    decoder = load_decoder(decoder_folder, pipeline) if decoder_folder else None
+    prior = load_prior(flags.prior, pipeline) if flags.prior else None
 
     def fill(scene: Scene, rest: Rest, indices: Sequence[int]) -> Iterator[tuple[int, Completion]]:
         target, strength = rest.scene.target, rest.strength
@@ -45,6 +51,8 @@ def model_filler(flags: ModelFlags, seed: int, state: PartialState) -> Filler:
             replace(sampling, strength=strength),
             flags.batch_size,
             quiet=not state.is_main_process,
+            decoder=decoder,
+            prior=prior,
         )
         yield from ((index, Completion(image)) for index, image in images)
 
@@ -53,6 +61,10 @@ def model_filler(flags: ModelFlags, seed: int, state: PartialState) -> Filler:
         "mixed_precision": precision,
         "model": identity,
     }
+    if decoder_folder:  # a folder made without one has no such entry in its record
+        settings["decoder"] = file_hash(decoder_folder / WEIGHTS_FILE)
+    if flags.prior:
+        settings["prior"] = file_hash(flags.prior / WEIGHTS_FILE)
     if flags.task_tokens is not None:
         settings["task_tokens"] = file_hash(flags.task_tokens)
     if flags.strength is None:

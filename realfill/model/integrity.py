@@ -1,6 +1,7 @@
 """Is a model what its record says: the base, and all of the LoRA file."""
 
 import hashlib
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -14,15 +15,21 @@ from realfill.errors import UserError
 from realfill.record import LORA_FILE, RECORD_FILE, TrainingRecord
 from realfill.storage import file_hash
 
+PARTS = ("unet", "text_encoder", "vae")
 
-def fingerprint(pipeline: StableDiffusionInpaintPipeline, dtype: torch.dtype | None = None) -> str:
-    """Return a hash that tells models apart: a sample of the values of every tensor.
+
+def fingerprint(
+    pipeline: StableDiffusionInpaintPipeline,
+    dtype: torch.dtype | None = None,
+    parts: tuple[str, ...] = PARTS,
+) -> str:
+    """Return a hash that tells models apart: a sample of the values of every tensor of `parts`.
 
     With `dtype`, as if the weights had been loaded as that.
     """
     digest = hashlib.sha256()
-    for model in (pipeline.unet, pipeline.text_encoder, pipeline.vae):
-        for name, tensor in sorted(model.state_dict().items()):
+    for part in parts:
+        for name, tensor in sorted(attrgetter(part)(pipeline).state_dict().items()):
             values = tensor.flatten()
             sample = values[:: max(1, values.numel() // 256)]
             if dtype and sample.is_floating_point():
@@ -32,11 +39,17 @@ def fingerprint(pipeline: StableDiffusionInpaintPipeline, dtype: torch.dtype | N
     return digest.hexdigest()
 
 
-def fingerprints(pipeline: StableDiffusionInpaintPipeline) -> dict[str, str]:
+def fingerprints(
+    pipeline: StableDiffusionInpaintPipeline, parts: tuple[str, ...] = PARTS
+) -> dict[str, str]:
     """Return the fingerprint by precision: the weights' own, and those that they can be cut to."""
     own = pipeline.unet.dtype
     dtypes = DTYPES.values() if own == torch.float32 else (own,)
-    return {name: fingerprint(pipeline, dtype) for name, dtype in DTYPES.items() if dtype in dtypes}
+    return {
+        name: fingerprint(pipeline, dtype, parts)
+        for name, dtype in DTYPES.items()
+        if dtype in dtypes
+    }
 
 
 def require_recorded_base(

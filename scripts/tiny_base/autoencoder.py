@@ -6,9 +6,10 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from realfill.photo_training.photos import Photos, draw_crops
 from realfill.seeds import derive_seed
 from realfill.training.masks import random_rectangles
-from scripts.tiny_base.photos import SIZE, Photos, draw_crops
+from scripts.tiny_base import SIZE
 
 CROP = 64
 KL_WEIGHT = 1e-7

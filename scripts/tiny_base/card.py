@@ -10,10 +10,10 @@ import torch
 
 from realfill.errors import UserError
 from realfill.model.base import load_base
+from realfill.photo_training.loop import STATE_FILE, read_progress
 from realfill.storage import write_json
+from scripts.tiny_base import SIZE
 from scripts.tiny_base.evaluation import Figures
-from scripts.tiny_base.loop import STATE_FILE, read_progress
-from scripts.tiny_base.photos import SIZE
 
 HISTORY_FILE = "training.json"
 """In the pipeline folder: what training its parts took, so that training further adds to it."""
@@ -120,7 +120,8 @@ those of the last steps. The script is `scripts/train_tiny_base.py`; the files o
 
 On the {held_out} held-out photos at {size} × {size}. The autoencoder reconstructs them with
 **{reconstruction:.2f} dB**. Inside a centred hole of a quarter of the area, PSNR and SSIM
-(kornia's, window 11, its map's mean over the hole); the base with 4 samples for each photo:
+(kornia's, window 11, its map's mean over the hole); the base with 4 samples for each photo, decoded
+by its autoencoder alone:
 
 | way to fill | PSNR (dB) | SSIM |
 | --- | ---: | ---: |

@@ -16,10 +16,11 @@ from tqdm import tqdm
 
 from realfill.devices import DTYPES, choose_precision
 from realfill.model.base import load_base
+from realfill.photo_training.photos import LARGEST_CROP, read_photo
 from realfill.sampling.sampler import complete
 from realfill.settings import SamplingSettings
 from realfill.sheets.contact import mark_hole
-from scripts.tiny_base.photos import SIZE, STORED_SIZE, read_photo
+from scripts.tiny_base import SIZE
 
 SAMPLES = 4
 """Fills of each photo by the base."""
@@ -69,9 +70,10 @@ def evaluate(folder: Path, paths: list[Path]) -> tuple[Figures, Image.Image]:
 
 def square(path: Path) -> Image.Image:
     """Return the middle square of a photo at the native size."""
-    photo = read_photo(path)
-    left, top = (photo.width - STORED_SIZE) // 2, (photo.height - STORED_SIZE) // 2
-    photo = photo.crop((left, top, left + STORED_SIZE, top + STORED_SIZE))
+    side = round(SIZE * LARGEST_CROP)
+    photo = read_photo(path, side)
+    left, top = (photo.width - side) // 2, (photo.height - side) // 2
+    photo = photo.crop((left, top, left + side, top + side))
     return photo.resize((SIZE, SIZE), Image.Resampling.BOX)
 
 

@@ -18,8 +18,9 @@ from diffusers import (
 )
 from torch import Tensor
 
+from realfill.photo_training.photos import Photos, draw_crops, draw_masks
 from realfill.seeds import derive_seed
-from scripts.tiny_base.photos import SIZE, Photos, draw_crops, draw_masks
+from scripts.tiny_base import SIZE
 
 PROMPTS = ("", "a photo", "a photo of sks")
 POOL_SIZE = 8192

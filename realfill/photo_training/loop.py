@@ -1,9 +1,10 @@
-"""The training loop of both parts: a budget in steps, an average of the weights, resuming."""
+"""The training loop: a budget in steps or minutes, an average of the weights, resuming."""
 
 import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -23,8 +24,6 @@ from realfill.training.checkpoints import (
 
 Model = TypeVar("Model", bound=nn.Module)
 WARM_UP = 100
-AVERAGED_SHARE = 0.02
-"""Of the run: the span of the average. A longer one lost 0.7 dB of reconstruction."""
 LOG_EVERY = 50
 SAVE_EVERY_SECONDS = 120
 STATE_FILE = "training.safetensors"
@@ -35,52 +34,86 @@ class OutOfTime(Exception):
     """The time of this run is over; the state is saved and the same command goes on."""
 
 
+def cosine(share: float) -> float:
+    """Return the share of the learning rate: a cosine to zero over the whole training."""
+    return 0.5 + 0.5 * math.cos(math.pi * share)
+
+
+def late_fall(share: float) -> float:
+    """Return the share of the learning rate: a line to zero over the last third."""
+    return min(1.0, 3 * (1 - share))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a model trains, in all its runs together, and how fast."""
+
+    learning_rate: float
+    steps: int | None = None
+    """Training ends after so many, or after so many `seconds`, whichever comes first."""
+    seconds: float | None = None
+    fall: Callable[[float], float] = cosine
+    """From the share of the training that is done to the share of the learning rate."""
+    averaged_steps: float = 100
+    """The span of the average of the weights."""
+
+    def share_done(self, step: int, seconds: float) -> float:
+        """Return how much of the training is done, of 1."""
+        by_steps = step / self.steps if self.steps else 0.0
+        by_time = seconds / self.seconds if self.seconds else 0.0
+        return min(1.0, max(by_steps, by_time))
+
+    def rate(self, step: int, seconds: float) -> float:
+        """Return the learning rate at `step`: a linear warm-up, then `fall`."""
+        share = self.share_done(step, seconds)
+        return self.learning_rate * min((step + 1) / WARM_UP, 1) * self.fall(share)
+
+
 def train(
     model: Model,
     draw_loss: Callable[[int], Tensor],
-    steps: int,
-    learning_rate: float,
+    plan: Plan,
     folder: Path,
-    deadline: float,
+    deadline: float = math.inf,
 ) -> Model:
-    """Train `model` to `steps`, from the state in `folder` on, and return its moving average.
+    """Train `model` by `plan`, from the state in `folder` on, and return its moving average.
 
-    `draw_loss(step)` returns the loss of a fresh batch. The learning rate warms up and falls to
-    zero as a cosine over `steps`. Raises `OutOfTime` once `time.monotonic()` reaches `deadline`.
+    `draw_loss(step)` returns the loss of a fresh batch. Raises `OutOfTime` once
+    `time.monotonic()` reaches `deadline` before the plan's end.
     """
-    optimizer = torch.optim.AdamW(model.parameters(), learning_rate, (0.9, 0.99), weight_decay=1e-2)
-    decay = max(0.0, 1 - 1 / (AVERAGED_SHARE * steps))
+    optimizer = torch.optim.AdamW(
+        model.parameters(), plan.learning_rate, (0.9, 0.99), weight_decay=1e-2
+    )
+    decay = max(0.0, 1 - 1 / plan.averaged_steps)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
     folder.mkdir(parents=True, exist_ok=True)
-    step, seconds = restore(model, average, optimizer, folder / STATE_FILE)
+    step, before = restore(model, average, optimizer, folder / STATE_FILE)
     model.train()
     losses, started, saved = [], time.monotonic(), time.monotonic()
-    progress = tqdm(total=steps, initial=step, unit="step", desc=folder.name)
+    seconds = before
+    progress = tqdm(total=plan.steps, initial=step, unit="step", desc=folder.name)
     with progress:
-        while step < steps:
+        while plan.share_done(step, seconds) < 1:
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate * rate_factor(step, steps)
+                group["lr"] = plan.rate(step, seconds)
             losses.append(take_step(model, optimizer, draw_loss(step)))
             average.update_parameters(model)
             step += 1
             progress.update()
             now = time.monotonic()
-            if step % LOG_EVERY == 0 or step == steps:
+            seconds = before + now - started
+            done = plan.share_done(step, seconds) >= 1
+            if step % LOG_EVERY == 0 or done:
                 loss = torch.stack(losses).mean().item()
                 losses.clear()
                 progress.set_postfix(loss=f"{loss:.4f}")
-                append_log(folder / LOG_FILE, step, seconds + now - started, loss)
-            if now - saved > SAVE_EVERY_SECONDS or now >= deadline or step == steps:
-                save(model, average, optimizer, step, seconds + now - started, folder / STATE_FILE)
+                append_log(folder / LOG_FILE, step, seconds, loss)
+            if now - saved > SAVE_EVERY_SECONDS or now >= deadline or done:
+                save(model, average, optimizer, step, seconds, folder / STATE_FILE)
                 saved = now
-            if now >= deadline and step < steps:
-                raise OutOfTime(f"{folder.name}: {step} of {steps} steps")
+            if now >= deadline and not done:
+                raise OutOfTime(f"{folder.name}: {step} steps, {seconds / 60:.1f} minutes")
     return cast(Model, average.module.eval().requires_grad_(False))
-
-
-def rate_factor(step: int, steps: int) -> float:
-    """Return the share of the learning rate at `step`: linear warm-up, then a cosine to zero."""
-    return min((step + 1) / WARM_UP, 1) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
 
 
 def take_step(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:

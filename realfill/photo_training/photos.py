@@ -14,10 +14,8 @@ from tqdm import tqdm
 from realfill.errors import UserError
 from realfill.training.masks import random_masks
 
-SIZE = 128
-"""Native size: the side in pixels of the crops that the UNet sees."""
-STORED_SIZE = 160
-"""Short side of the photos in memory: crops are drawn between SIZE and this, for several scales."""
+LARGEST_CROP = 1.25
+"""A crop spans between its own side and this many times as much of the photo in memory."""
 LARGEST_ASPECT = 1.5
 STROKE_POINTS = 48
 
@@ -37,14 +35,15 @@ class Photos:
 def list_photos(folder: Path, held_out_count: int) -> tuple[list[Path], list[Path]]:
     """Return the paths of the photos to train on, and of the last `bsds-*`, which are held out.
 
-    Raises `UserError` if either would be none.
+    Raises `UserError` if there is none to train on, or none to hold out though some are wanted.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a folder of photos as --photos")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".png"))
-    held_out = [path for path in paths if path.name.startswith("bsds-")][-held_out_count:]
+    candidates = [path for path in paths if path.name.startswith("bsds-")]
+    held_out = candidates[-held_out_count:] if held_out_count else []
     training = [path for path in paths if path not in set(held_out)]
-    if not training or not held_out:
+    if not training or (held_out_count and not held_out):
         raise UserError(
             f"{folder}: {len(training)} photos to train on and {len(held_out)} bsds-* photos to "
             "hold out; both are needed, as .jpg or .png"
@@ -52,25 +51,26 @@ def list_photos(folder: Path, held_out_count: int) -> tuple[list[Path], list[Pat
     return training, held_out
 
 
-def read_photo(path: Path) -> Image.Image:
-    """Read a photo as RGB with a short side of `STORED_SIZE`, cut to at most 3:2."""
+def read_photo(path: Path, short_side: int) -> Image.Image:
+    """Read a photo as RGB with a short side of so many pixels, cut to at most 3:2."""
     with Image.open(path) as opened:
         photo = opened.convert("RGB")
-    scale = STORED_SIZE / min(photo.size)
+    scale = short_side / min(photo.size)
     photo = photo.resize([round(side * scale) for side in photo.size], Image.Resampling.LANCZOS)
-    longest = round(STORED_SIZE * LARGEST_ASPECT)
+    longest = round(short_side * LARGEST_ASPECT)
     width, height = (min(side, longest) for side in photo.size)
     left, top = (photo.width - width) // 2, (photo.height - height) // 2
     return photo.crop((left, top, left + width, top + height))
 
 
-def upload_photos(paths: list[Path], device: torch.device) -> Photos:
-    """Read all photos and put them on the device."""
-    side = round(STORED_SIZE * LARGEST_ASPECT)
+def upload_photos(paths: list[Path], crop: int, device: torch.device) -> Photos:
+    """Read all photos at the size for crops of the side `crop` and put them on the device."""
+    short_side = round(crop * LARGEST_CROP)
+    side = round(short_side * LARGEST_ASPECT)
     canvas = torch.zeros(len(paths), 3, side, side, dtype=torch.uint8)
     sizes = []
     for row, path in zip(canvas, tqdm(paths, desc="photos"), strict=True):
-        photo = torch.from_numpy(np.array(read_photo(path))).permute(2, 0, 1)
+        photo = torch.from_numpy(np.array(read_photo(path, short_side))).permute(2, 0, 1)
         row[:, : photo.shape[1], : photo.shape[2]] = photo
         sizes.append(photo.shape[1:])
     heights, widths = torch.tensor(sizes, device=device).unbind(1)
@@ -80,13 +80,13 @@ def upload_photos(paths: list[Path], device: torch.device) -> Photos:
 def draw_crops(photos: Photos, count: int, size: int, generator: torch.Generator) -> Tensor:
     """Draw random crops `(count, 3, size, size)` in [-1, 1], half of them mirrored.
 
-    A crop spans between `size` and `size * STORED_SIZE / SIZE` pixels of the stored photo.
+    A crop spans between `size` and `size * LARGEST_CROP` pixels of the stored photo.
     `generator` is of the photos' device.
     """
     device = photos.pixels.device
     chosen = torch.randint(len(photos.pixels), (count,), generator=generator, device=device)
     scale, down, right, mirror = torch.rand(4, count, generator=generator, device=device)
-    side = size * (1 + (STORED_SIZE / SIZE - 1) * scale)
+    side = size * (1 + (LARGEST_CROP - 1) * scale)
     top = down * (photos.heights[chosen] - side)
     left = right * (photos.widths[chosen] - side)
     # The crop's pixel centres in the canvas's coordinates, which grid_sample has in [-1, 1].

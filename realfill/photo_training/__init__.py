@@ -1,0 +1,1 @@
+"""Training what serves every scene from any folder of photos."""

@@ -1,0 +1,1 @@
+"""Comparing decoders, one subject a file."""
