@@ -14,9 +14,10 @@ from realfill.settings import TrainingFlags
 
 SHORTAGE = (
     "out of memory|allocate memory|ALLOC_FAILED|can't start new thread"
-    "|could not (create|execute) a primitive(?! descriptor)"
+    "|could not (create|execute) a primitive(?! descriptor)|failed to map segment"
 )
-"""What torch, the system, CUDA's libraries, Python and oneDNN say when memory runs out."""
+"""What torch, the system, CUDA's libraries, Python, oneDNN and the loader of libraries say when
+memory runs out."""
 DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
