@@ -139,7 +139,9 @@ def missing_completions(
     missing = [index for index in range(count) if not is_whole(folder / file_name(index))]
     if numbered(folder):
         before = Record.read(folder).settings
-        changed = [name for name, value in settings.items() if before.get(name) != value]
+        # What only one of them names was left out of the other: a decoder, a strength, a prior.
+        names = settings | before
+        changed = [name for name in names if before.get(name) != settings.get(name)]
         if changed:
             raise UserError(
                 f"{folder}: holds images made otherwise (another {', '.join(changed)}); choose "

@@ -232,6 +232,16 @@ def test_a_record_without_completions_holds_nobody_up(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="another resolution"):
         missing_completions(tmp_path, 2, {"resolution": 256}, False)
     assert missing_completions(tmp_path, 2, {"resolution": 512}, False) == [1]
+    assert missing_completions(tmp_path, 2, {"resolution": 512, "decoder": None}, False) == [1]
+
+
+def test_completions_made_with_more_are_not_mixed_with_those_made_without(tmp_path: Path) -> None:
+    record = {"script": "infer.py", "files": ["0.png"], "settings": {"decoder": "1", "seed": 0}}
+    (tmp_path / RECORD_FILE).write_text(json.dumps(record))
+    draw_photo(0).save(tmp_path / "0.png")
+    assert missing_completions(tmp_path, 2, {"decoder": "1", "seed": 0}, False) == [1]
+    with pytest.raises(UserError, match="another decoder"):
+        missing_completions(tmp_path, 2, {"seed": 0}, False)
 
 
 def test_an_empty_completion_is_made_anew(tmp_path: Path) -> None:
