@@ -9,9 +9,10 @@ from PIL import Image, ImageDraw
 
 from realfill.app import commands, verdicts, workspace
 from realfill.app.jobs import Queue, Work, explain, follow
-from realfill.app.painting import binary, editor_value, painted, preview, separate
+from realfill.app.painting import editor_value, painted, preview, separate
 from realfill.errors import UserError
 from realfill.geometry.views import View, view_by_homography
+from realfill.images.blend import scale_mask
 from realfill.scene import load_scene
 from tests.conftest import draw_photo
 
@@ -132,7 +133,7 @@ def test_painting_on_a_preview_masks_the_large_photo() -> None:
     assert max(small.size) == workspace.PREVIEW
     stroke = paint(large.size, (600, 400, 1800, 1200))
     value = editor_value(large, stroke)
-    again = binary(painted(value, stroke), large.size)
+    again = scale_mask(painted(value, stroke), large.size)
     assert np.abs(np.array(again.getbbox()) - np.array((600, 400, 1800, 1200))).max() <= 3
     layer = Image.new("RGBA", small.size)
     layer.paste((255, 0, 0, 255), (0, 0, 40, 30))

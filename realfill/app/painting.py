@@ -8,6 +8,7 @@ from PIL import Image
 
 from realfill.app.workspace import PREVIEW
 from realfill.errors import UserError
+from realfill.images.blend import scale_mask
 
 PAINT = (255, 59, 48)
 """The brush's colour, RGB."""
@@ -34,13 +35,8 @@ def editor_value(photo: Image.Image, mask: Image.Image | None) -> dict[str, Any]
     if mask is not None:
         red = Image.new("RGB", background.size, PAINT)
         tinted = Image.blend(background, red, TINT)
-        background = Image.composite(tinted, background, binary(mask, background.size))
+        background = Image.composite(tinted, background, scale_mask(mask, background.size))
     return {"background": background, "layers": [], "composite": None}
-
-
-def binary(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Return a mask, L, at another size, with 0 and 255 only."""
-    return mask.resize(size, Image.Resampling.BILINEAR).point([0] * 128 + [255] * 128)
 
 
 def painted(value: dict[str, Any] | None, before: Image.Image | None) -> Image.Image:
@@ -51,9 +47,9 @@ def painted(value: dict[str, Any] | None, before: Image.Image | None) -> Image.I
     if not value or value.get("background") is None:
         raise UserError("There is no photo yet: drop one first.")
     size = value["background"].size
-    mask = Image.new("L", size) if before is None else binary(before, size)
+    mask = Image.new("L", size) if before is None else scale_mask(before, size)
     for layer in value["layers"]:
-        stroke = binary(layer.convert("RGBA").getchannel("A"), size)
+        stroke = scale_mask(layer.convert("RGBA").getchannel("A"), size)
         mask.paste(255, mask=stroke)
     return mask
 
@@ -86,4 +82,4 @@ def separate(photo: Image.Image, hint: Image.Image) -> Image.Image:
     _, parts = cv2.connectedComponents(found)
     found[~np.isin(parts, np.unique(parts[marked]))] = 0
     grown = cv2.dilate(found, np.ones((3, 3), np.uint8), iterations=2)  # its edge goes as well
-    return binary(Image.fromarray(255 * grown), photo.size)
+    return scale_mask(Image.fromarray(255 * grown), photo.size)

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from realfill.errors import UserError
+from realfill.images.blend import scale_mask
 from realfill.images.read import opened, read_mask, read_photo
 from realfill.scene import find_image, list_images, load_scene
 from realfill.scenes.plan import COMPLETIONS, MODEL
@@ -180,10 +181,10 @@ def write_mask(workspace: Path, name: str, painted: Image.Image) -> str:
         raise UserError("Everything is painted: leave something of the photo unpainted.")
     if before is not None:
         now = np.asarray(painted) > 127
-        differs = now ^ (np.asarray(before.resize(painted.size, Image.Resampling.BILINEAR)) > 127)
+        differs = now ^ (np.asarray(scale_mask(before, painted.size)) > 0)
         if differs.sum() < SAME * now.sum():
             return name  # it was painted before, perhaps more finely than the preview is
-    mask = painted.resize(size, Image.Resampling.BILINEAR).point([0] * 128 + [255] * 128)
+    mask = scale_mask(painted, size)
     name = editable(workspace, name)
     folder = scene_folder(workspace, name) / "target"
     write_image(folder / "mask.png", mask)

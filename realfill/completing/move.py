@@ -13,7 +13,7 @@ from realfill.completing.complete import complete_scene
 from realfill.completing.job import Job, ModelFlags
 from realfill.devices import start_process
 from realfill.errors import UserError
-from realfill.images.blend import grow, resize
+from realfill.images.blend import cut_mask, grow, resize
 from realfill.images.read import read_photo
 from realfill.lock import one_writer
 from realfill.record import Record, all_versions, claim, refuse_model, refuse_scene
@@ -159,7 +159,7 @@ def carry(move: Move, picture: Image.Image, sharp: bool = True) -> Image.Image:
     ]
     carried = Image.new(picture.mode, picture.size)
     carried.paste(resize(picture, (size[0], size[1])), (corner[0], corner[1]))
-    return carried.point([0] * 128 + [255] * 128) if sharp else carried
+    return cut_mask(carried) if sharp else carried
 
 
 def paste(move: Move, background: Image.Image, weight: Image.Image) -> Image.Image:

@@ -29,6 +29,16 @@ def hole_of(mask: Image.Image) -> np.ndarray:
     return np.asarray(mask) > 127
 
 
+def cut_mask(mask: Image.Image) -> Image.Image:
+    """Return a mask (L) with 0 and 255 only: 255 where it is over 127."""
+    return mask.point([0] * 128 + [255] * 128)
+
+
+def scale_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Draw a mask (L) at another size, with 0 and 255 only; its edge keeps its place."""
+    return cut_mask(mask.resize(size, Image.Resampling.BILINEAR))
+
+
 def shrink_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Resize a mask (L, 0 or 255) so that any pixel that a hole touches is hole."""
     # In floats: rounded to whole numbers, a speck in a large photo would vanish.

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from realfill.errors import UserError
+from realfill.images.blend import cut_mask
 
 FORMATS = (
     *("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "DIB", "GIF", "PPM", "JPEG2000"),
@@ -58,7 +59,7 @@ def read_photo(path: Path) -> Image.Image:
 
 def read_mask(path: Path) -> Image.Image:
     """Read a mask of any mode, upright, as L with 0 and 255 only; transparent means known."""
-    return open_upright(path, "L", "black").point([0] * 128 + [255] * 128)
+    return cut_mask(open_upright(path, "L", "black"))
 
 
 def flatten(image: Image.Image, background: str) -> Image.Image:
