@@ -64,7 +64,6 @@ def main() -> None:
         css_paths=ROOT / "realfill" / "app" / "page.css",
         head=KEYS,
         footer_links=[],
-        quiet=False,
     )
 
 

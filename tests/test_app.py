@@ -1,5 +1,6 @@
 """The app without a browser: its folders, its brush, its queue, and what it says of references."""
 
+import json
 import time
 from pathlib import Path
 
@@ -165,7 +166,7 @@ def test_what_is_said_of_a_reference() -> None:
     away = view_by_homography(np.array([[1, 0, 99], [0, 1, 0], [0, 0, 1]]), (120, 90), (120, 90))
     kinds = [verdicts.verdict(view, hole)[0] for view in (same, away, None)]
     assert kinds == ["tied", "beside", "apart"]
-    assert verdicts.read_view(shifted.record()) == View(**{**shifted.__dict__})
+    assert View.from_record(json.loads(json.dumps(shifted.record()))) == shifted
 
 
 def test_one_piece_of_work_at_a_time(tmp_path: Path) -> None:

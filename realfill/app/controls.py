@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr  # pyright: ignore[reportMissingImports]
 from PIL import Image
 
-from realfill.app import commands, painting, verdicts, views, workspace
+from realfill.app import commands, display, painting, verdicts, workspace
 from realfill.app.jobs import Queue
 from realfill.errors import UserError
 
@@ -180,11 +180,11 @@ class Controls:
         """Return what changed since the state `seen`."""
         if not name:
             return [gr.skip()] * 9
-        filled = views.filled(self.folder, name)
-        trained = views.shown(self.folder, workspace.TRAINED, name)
+        filled = display.filled(self.folder, name)
+        trained = display.shown(self.folder, workspace.TRAINED, name)
         work = self.queue.latest(name)
         state = (name, overlay, filled.stamp, trained.stamp, work and work.state)
-        status = gr.update(value=views.status(self.queue, name))
+        status = gr.update(value=display.status(self.queue, name))
         busy = bool(work and not work.ended)
         cancel = gr.update(visible=busy)
         if seen == state:
@@ -192,14 +192,14 @@ class Controls:
         files = [(str(path), f"{n}. {path.name}") for n, path in enumerate(trained.files, 1)]
         slider, download = gr.update(value=None, visible=False), gr.update(visible=False)
         if filled.best:
-            pair = views.before_and_after(self.folder, name, filled.best, overlay)
+            pair = display.before_and_after(self.folder, name, filled.best, overlay)
             slider = gr.update(value=pair, visible=True)
             download = gr.update(value=str(filled.best), visible=True)
         sheet = workspace.result_folder(self.folder, workspace.TRAINED, name) / "contact_sheet.png"
         sheet_update = gr.update(
             value=str(sheet) if sheet.exists() else None, visible=sheet.exists()
         )
-        label = "Go on training" if views.resumable(self.folder, name) else "Train a model"
+        label = "Go on training" if display.resumable(self.folder, name) else "Train a model"
         return [
             status,
             cancel,
@@ -214,6 +214,6 @@ class Controls:
 
     def compare(self, name: str, event: gr.SelectData) -> Any:
         """Compare a completion of the gallery with the photo."""
-        files = views.shown(self.folder, workspace.TRAINED, name).files
-        pair = views.before_and_after(self.folder, name, files[event.index], False)
+        files = display.shown(self.folder, workspace.TRAINED, name).files
+        pair = display.before_and_after(self.folder, name, files[event.index], False)
         return gr.update(value=pair, visible=True)

@@ -2,8 +2,8 @@
 
 import html
 import json
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ import torch
 from realfill.app.workspace import FILLED, LOOKED, mask_of, references_of, result_folder
 from realfill.errors import UserError
 from realfill.geometry.files import RECORD
-from realfill.geometry.views import Intrinsics, View
+from realfill.geometry.views import View
 from realfill.images.read import read_photo
 from realfill.pages import data_address, small_jpeg
 
@@ -26,23 +26,9 @@ def read_views(folder: Path) -> dict[str, View] | None:
     """Return the views that geometry found by reference, or None if it did not look yet."""
     try:
         said = json.loads((folder / RECORD).read_text("utf-8"))["views"]
-        return {name: read_view(view) for name, view in said.items()}
+        return {name: View.from_record(view) for name, view in said.items()}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def read_view(record: dict) -> View:
-    """Return a view from what `View.record` said of it."""
-    target, reference = (
-        Intrinsics(**{key: as_tuple(value) for key, value in record[part].items()})
-        for part in ("target", "reference")
-    )
-    return View(target, reference, as_tuple(record["rotation"]), as_tuple(record["translation"]))
-
-
-def as_tuple(value: Any) -> Any:
-    """Return a list, and the lists in it, as tuples."""
-    return tuple(map(as_tuple, value)) if isinstance(value, list) else value
 
 
 def share_seen(view: View, hole: np.ndarray) -> float:
@@ -69,6 +55,18 @@ def verdict(view: View | None, hole: np.ndarray) -> tuple[str, str]:
     return "tied", f"tied: it has about {max(0.01, share):.0%} of the hole in view"
 
 
+@lru_cache(maxsize=256)
+def thumbnail(path: Path, _stamp: int) -> str:
+    """Return the data address of a small picture of a photo, or nothing if it is damaged.
+
+    It is drawn once for each content of the file, of which the time is the stamp.
+    """
+    try:
+        return data_address(small_jpeg(read_photo(path), THUMBNAIL))
+    except UserError:
+        return ""
+
+
 def cards(workspace: Path, name: str) -> str:
     """Return a page's part with a small picture of each reference and what is said of it."""
     mask = mask_of(workspace, name)
@@ -76,10 +74,7 @@ def cards(workspace: Path, name: str) -> str:
     views = next((views for folder in folders if (views := read_views(folder)) is not None), None)
     parts = []
     for number, path in enumerate(references_of(workspace, name), start=1):
-        try:
-            address = data_address(small_jpeg(read_photo(path), THUMBNAIL))
-        except UserError:
-            address = ""
+        address = thumbnail(path, path.stat().st_mtime_ns)
         kind, said = "waiting", "not looked at yet"
         if views is not None and mask is not None:
             kind, said = verdict(views.get(path.name), np.asarray(mask) > 127)

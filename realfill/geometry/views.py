@@ -6,6 +6,7 @@ width and height, so that any other size can be sampled with them.
 """
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,6 +101,24 @@ class View:
     def record(self) -> dict:
         """Return the view as JSON can hold it."""
         return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> "View":
+        """Return the view that `record` was made of. Raises KeyError or TypeError if it is none."""
+        cameras = {
+            name: Intrinsics(**{key: as_tuple(value) for key, value in record[name].items()})
+            for name in ("target", "reference")
+        }
+        return cls(
+            **cameras,
+            rotation=as_tuple(record["rotation"]),
+            translation=as_tuple(record["translation"]),
+        )
+
+
+def as_tuple(value: Any) -> Any:
+    """Return a list, and the lists in it, as tuples."""
+    return tuple(map(as_tuple, value)) if isinstance(value, list) else value
 
 
 def view_by_homography(
