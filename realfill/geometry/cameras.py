@@ -88,17 +88,22 @@ def beyond_doubt(cameras: Cameras, found: Correspondences) -> dict[str, View]:
     return {
         name: view
         for name, view in cameras.views.items()
-        if view.is_plane and share_explained(view, found, name) > EXPLAINED
+        if view.is_plane and explained(view, found, name, torch.zeros(1)).mean() > EXPLAINED
     }
 
 
-def share_explained(view: View, found: Correspondences, name: str) -> float:
-    """Return which share of the matches with reference `name` a homography brings together."""
+def explained(view: View, found: Correspondences, name: str, depths: Tensor) -> np.ndarray:
+    """Return which matches with reference `name` the view brings together, bool `(M,)`.
+
+    At any of the inverse `depths` `(D,)`: a homography has but one.
+    """
     number = 1 + found.names.index(name)
     here, there = found.places(0, number)
-    points = torch.from_numpy(here / found.sizes[0]).float()
-    seen = view.project(points, torch.zeros(len(points))).numpy() * found.sizes[number]
-    return float((np.linalg.norm(seen - there, axis=1) < AGREE).mean()) if len(here) else 0.0
+    points = torch.from_numpy(here / found.sizes[0]).float()[:, None]
+    each = depths.expand(len(here), -1)
+    seen = view.project(points.expand(-1, len(depths), -1), each).numpy() * found.sizes[number]
+    away = np.linalg.norm(seen - there[:, None], axis=-1)
+    return np.nan_to_num(away, nan=np.inf).min(1, initial=np.inf) < AGREE
 
 
 def useful_views(

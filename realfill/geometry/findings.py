@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from realfill.geometry.cameras import find_cameras, without_copies
-from realfill.geometry.features import AGREE, Correspondences, find_correspondences
+from realfill.geometry.cameras import explained, find_cameras, without_copies
+from realfill.geometry.features import Correspondences, find_correspondences
 from realfill.geometry.prefill import Depths, Prefill, find_depths, make_prefill
 from realfill.geometry.relative import DepthModel
 from realfill.geometry.views import Cameras
@@ -36,18 +36,11 @@ class Findings:
 
         Those which some depth brings together; none if the reference is not tied.
         """
-        number = 1 + self.matches.names.index(name)
-        here, there = self.matches.places(0, number)
         view = self.cameras.views.get(name)
         if view is None:
-            return np.zeros(len(here), bool)
+            return np.zeros(len(self.matches.pairs[0, 1 + self.matches.names.index(name)]), bool)
         depths = torch.linspace(0, self.cameras.largest_inverse_depth, DEPTHS_TRIED)
-        depths = depths.expand(len(here), -1)
-        size = np.array(self.matches.sizes[number])
-        points = torch.from_numpy(here / self.matches.sizes[0]).float()[:, None]
-        seen = view.project(points.expand(-1, DEPTHS_TRIED, -1), depths).numpy() * size
-        away = np.linalg.norm(seen - there[:, None], axis=-1)
-        return np.nan_to_num(away, nan=np.inf).min(1, initial=np.inf) < AGREE
+        return explained(view, self.matches, name, depths)
 
 
 def look(scene: Scene, device: torch.device, depth_model: DepthModel | None = None) -> Findings:
