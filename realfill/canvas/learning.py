@@ -49,13 +49,11 @@ DEFAULT_VECTORS = 50
 PARAMETER = "task_tokens"
 
 
-class TaskTrainer(Trainer):
-    """A training run whose samples may say what they are to become."""
+class HarmonizingTrainer(Trainer):
+    """A training run whose samples say what they become, and whose condition is the whole photo."""
 
     def loss(self, draws: EncodedDraws, generator: torch.Generator) -> Tensor:
-        """Return the loss of `draws`; for "harmonization" the whole photo is the condition."""
-        if getattr(self.settings, "task", None) != "harmonization":
-            return super().loss(draws, generator)
+        """Return the loss of `draws`."""
         latents, goals = draw_latents(self.pool.vae, draws, generator)
         given = (self.unet, self.noise_scheduler, self.pool.vae.dtype, self.embed())
         return denoising_loss(*given, latents, latents, goals, draws, generator)
@@ -72,13 +70,13 @@ def build_trainer(
     device = accelerator.device
     if settings.task == "harmonization":
         make_trainable(pipeline, settings, flags, device)
-        prompt, write = "", write_results
+        kind, trains, prompt, write = HarmonizingTrainer, "unet", "", write_results
     else:
-        prompt, write = add_trainable_tokens(pipeline, settings, device), write_token_results
+        prompt = add_trainable_tokens(pipeline, settings, device)
+        kind, trains, write = Trainer, "text_encoder", write_token_results
     optimizer = make_optimizer(pipeline, settings)
     lr_scheduler = make_lr_scheduler(optimizer, settings)
     models = {"unet": pipeline.unet, "text_encoder": pipeline.text_encoder}
-    trains = "unet" if settings.task == "harmonization" else "text_encoder"
     models[trains], optimizer = accelerator.prepare(models[trains], optimizer)
     process = accelerator.process_index
     pool = DrawPool(
@@ -89,7 +87,7 @@ def build_trainer(
         settings.latent_reuse,
         (settings.seed, process),
     )
-    return TaskTrainer(
+    return kind(
         accelerator=accelerator,
         pipeline=pipeline,
         scene=None,
