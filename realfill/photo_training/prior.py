@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from realfill.model.prior import Prior
 from realfill.photo_training.photos import Photos, draw_crops, draw_masks
 from realfill.seeds import derive_seed
+from realfill.training.loss import wanted
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,7 @@ def alignment_loss(prior: Prior, task: Task, control: bool = False) -> Callable[
             predicted = pipeline.unet(
                 inputs.to(pipeline.unet.dtype), timesteps, embeddings, return_dict=False
             )[0]
-        truth = noise
-        if task.scheduler.config.prediction_type == "v_prediction":
-            truth = task.scheduler.get_velocity(latents, noise, timesteps)
+        truth = wanted(task.scheduler, latents, latents, noise, timesteps)
         return F.mse_loss(predicted.float(), truth)
 
     return draw_loss

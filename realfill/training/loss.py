@@ -68,7 +68,14 @@ def denoising_loss(
         embeddings[dropped.long()],
         return_dict=False,
     )[0]
-    truth = noise + (latents - goals)
-    if noise_scheduler.config.prediction_type == "v_prediction":
-        truth = noise_scheduler.get_velocity(goals, noise, timesteps)
+    truth = wanted(noise_scheduler, latents, goals, noise, timesteps)
     return (draws.known * F.mse_loss(predicted.float(), truth, reduction="none")).mean()
+
+
+def wanted(
+    noise_scheduler: DDPMScheduler, latents: Tensor, goals: Tensor, noise: Tensor, timesteps: Tensor
+) -> Tensor:
+    """Return what the UNet should predict, the noise or v, for it to lead to `goals`."""
+    if noise_scheduler.config.prediction_type == "v_prediction":
+        return noise_scheduler.get_velocity(goals, noise, timesteps)
+    return noise + (latents - goals)
