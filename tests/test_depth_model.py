@@ -176,7 +176,7 @@ def test_a_depth_model_is_loaded_and_told_apart(depth_folder: Path, tmp_path: Pa
 def test_metres_are_turned_into_inverse_depths(depth_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(depth_folder, tmp_path / "metric")
     config = json.loads((folder / "config.json").read_text("utf-8"))
-    config |= {"depth_estimation_type": "metric", "max_depth": 20}
+    config |= {"depth_estimation_type": "metric", "max_depth": 200}
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
     model = DepthAnythingForDepthEstimation.from_pretrained(folder)
     metres = torch.nn.functional.interpolate(
@@ -184,7 +184,7 @@ def test_metres_are_turned_into_inverse_depths(depth_folder: Path, tmp_path: Pat
     )[0, 0]
     estimated = load_depth_model(str(folder), CPU)[0](draw_photo(0))
     far = metres > 0.1
-    assert far.float().mean() > 0.05
+    assert far.float().mean() > 0.3
     assert ((estimated * metres)[far] - 1).abs().max() < 0.01
 
 
