@@ -19,8 +19,6 @@ from realfill.record import PartRecord
 
 BELONGS_TO = ("vae",)
 """The parts of a base that a decoder is made for; the UNet may be adapted to a scene."""
-
-
 DECODER_FOLDER = "decoder"
 """In the folder of a base that has one of its own."""
 

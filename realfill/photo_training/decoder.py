@@ -80,7 +80,8 @@ class Source:
         """Return the batch of a training step."""
         if step % RENEWED_EVERY == 0 or not self.pool:
             seed = derive_seed("renewal", step)
-            fresh = [draw(self.batch_size, seed + i) for i, draw in enumerate(self.kinds())]
+            kinds = (self.sampled, self.shifted)
+            fresh = [draw(self.batch_size, seed + i) for i, draw in enumerate(kinds)]
             self.pool = [*self.pool, Examples.together(fresh)][-POOL_SIZE:]
         generator = torch.Generator().manual_seed(derive_seed("chosen", step))
         parts = torch.randint(len(self.pool), (self.batch_size,), generator=generator)
@@ -92,10 +93,6 @@ class Source:
                 for number, examples in enumerate(self.pool)
             ]
         )
-
-    def kinds(self) -> tuple[Callable[[int, int], Examples], ...]:
-        """Return what draws so many examples by a seed, of both kinds."""
-        return self.sampled, self.shifted
 
     def crops(self, count: int, seed: int) -> tuple[Tensor, Tensor, torch.Generator]:
         """Draw crops and masks, and return the generator of their device too."""

@@ -37,8 +37,6 @@ from realfill.training.build import make_noise_scheduler
 
 DECODER_SCRIPT, PRIOR_SCRIPT = "train_decoder.py", "train_prior.py"
 FILES = ("config.json", WEIGHTS_FILE, STATE_FILE, LOG_FILE)
-
-
 HEAD_WIDTH = 64
 """Of the aligner's attention heads, in channels."""
 
