@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -71,6 +72,9 @@ def test_upstream_s_command_runs_unchanged(
     scalars = {tag for log in logs for tag in log.Tags()["scalars"]}
     assert {"loss", "unet_learning_rate", "text_encoder_learning_rate"} <= scalars
     assert any("validation" in tag for log in logs for tag in log.Tags()["images"])
+    with Image.open(output / "validation" / "step-10.png") as picture:
+        width, height = Image.open(scene_folder / "target" / "target.png").size
+        assert picture.size == (2 * width, height)
 
 
 def kill_at(flags: list[object], output: Path, checkpoint: str, delay: float) -> None:

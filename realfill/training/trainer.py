@@ -9,6 +9,7 @@ from typing import Self
 import torch
 from accelerate import Accelerator
 from diffusers import DDPMScheduler, StableDiffusionInpaintPipeline
+from PIL import Image
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
@@ -33,7 +34,7 @@ from realfill.training.hints import find_hints
 from realfill.training.latent_pool import DrawPool, EncodedDraws
 from realfill.training.loss import diffusion_loss
 from realfill.training.state import restore_tensors, training_tensors
-from realfill.training.validation import validate
+from realfill.training.validation import keep_picture, validate
 
 LOSS_READ_EVERY = 10
 """Steps between readings of the loss: reading makes the host wait for the device."""
@@ -191,7 +192,7 @@ class Trainer:
                     self.save(record)
                 if flags.num_validation_images and self.step % flags.validation_steps == 0:
                     if accelerator.is_main_process:
-                        self.validate()
+                        keep_picture(flags.output_dir, self.step, self.validate())
                     accelerator.wait_for_everyone()
 
     def log(self, losses: list[Tensor]) -> float:
@@ -210,11 +211,12 @@ class Trainer:
         self.accelerator.log({"loss": loss} | dict(zip(names, rates, strict=True)), step=self.step)
         return loss
 
-    def validate(self) -> None:
-        """Sample completions of the target with the model in training itself, and log them."""
+    def validate(self) -> Image.Image:
+        """Sample completions of the target with the model in training, log and return them."""
         assert self.scene is not None, "there is nothing to complete"
         count = self.flags.num_validation_images
-        validate(self.accelerator, self.pipeline, self.scene, self.settings, count, self.step)
+        given = (self.accelerator, self.pipeline, self.scene, self.settings)
+        return validate(*given, count, self.step)
 
     def save(self, record: TrainingRecord) -> None:
         """Write a checkpoint of this step. Raises `UserError` if a weight is not finite."""

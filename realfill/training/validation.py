@@ -1,13 +1,20 @@
-"""Looking at the model while it trains: completions of the target, in the log."""
+"""Looking at the model while it trains: completions of the target, as a picture and in the log."""
+
+from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
 from diffusers import StableDiffusionInpaintPipeline
+from PIL import Image
 
 from realfill.placement import brought_to
 from realfill.sampling.sampler import complete
 from realfill.scene import Scene
 from realfill.settings import SamplingSettings, TrainingSettings
+from realfill.storage import write_image
+
+VALIDATIONS = "validation"
+"""Folder of their pictures, `step-N.png`."""
 
 
 def validate(
@@ -17,8 +24,11 @@ def validate(
     settings: TrainingSettings,
     count: int,
     step: int,
-) -> None:
-    """Sample `count` completions with the model in training itself and log them."""
+) -> Image.Image:
+    """Sample `count` completions with the model in training itself, and log them.
+
+    Returns them beside each other.
+    """
     models = (pipeline.unet, pipeline.text_encoder)
     for model in models:
         model.eval()
@@ -38,3 +48,11 @@ def validate(
             tracker.log_images({"validation": pixels}, step=step, dataformats="NHWC")
         elif tracker.name == "wandb":
             tracker.log_images({"validation": images}, step=step)
+    return Image.fromarray(np.concatenate([np.asarray(image) for image in images], axis=1))
+
+
+def keep_picture(output_dir: Path, step: int, picture: Image.Image) -> None:
+    """Leave what was sampled at `step` as a picture, for those who look at no log."""
+    folder = output_dir / VALIDATIONS
+    folder.mkdir(exist_ok=True)
+    write_image(folder / f"step-{step}.png", picture)
