@@ -22,7 +22,7 @@ PRECISIONS = ("no", "fp16", "bf16")
 MATCHERS = ("auto", "loftr", "sift")
 DEFAULT_STEPS = {"dpm": 20, "ddim": 50, "ddpm": 200}
 """Steps by scheduler; "ddpm" is the paper's."""
-TASKS = ("reference", "removal", "completion", "harmonization")
+TASKS = ("reference", "removal", "completion", "view", "harmonization")
 PROMPT = "a photo of sks"
 """The fixed prompt of RealFill (section 3.2), built on a rare token."""
 

@@ -14,6 +14,7 @@ import make_scenes
 import refill
 from realfill.commands import (
     complete,
+    new_view,
     rank,
     reposition,
     tokens,
@@ -30,6 +31,7 @@ PARSERS = {
     "infer.py": complete.build_parser,
     "train_task_tokens.py": tokens.build_parser,
     "reposition.py": reposition.build_parser,
+    "new_view.py": new_view.build_parser,
     "loftr_ranking.py": rank.build_parser,
     "train_decoder.py": train_decoder.build_parser,
     "train_prior.py": train_prior.build_parser,

@@ -8,7 +8,7 @@ from scripts.write_flags import PAGE, make_page
 from tests.conftest import RunScript
 
 SCRIPTS = ("train_realfill.py", "infer.py", "loftr_ranking.py", "refill.py", "benchmarks.py")
-SCRIPTS += ("train_task_tokens.py", "reposition.py")
+SCRIPTS += ("train_task_tokens.py", "reposition.py", "new_view.py")
 SCRIPTS += ("make_scenes.py realbench", "make_scenes.py photos", "complete_scenes.py")
 SCRIPTS += ("app.py",)
 SCRIPTS += ("train_decoder.py", "train_prior.py")

@@ -10,7 +10,7 @@ from tests.conftest import ROOT, environment
 from tests.helpers import IMPORTED
 
 COMMANDS = ["train_realfill.py", "infer.py", "refill.py", "make_scenes.py", "complete_scenes.py"]
-COMMANDS += ["train_task_tokens.py", "reposition.py", "app.py"]
+COMMANDS += ["train_task_tokens.py", "reposition.py", "new_view.py", "app.py"]
 COMMANDS += ["realfill/__main__.py train", "realfill/__main__.py complete"]
 COMMANDS += ["train_decoder.py", "train_prior.py"]
 

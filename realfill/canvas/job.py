@@ -2,12 +2,15 @@
 
 from dataclasses import fields, replace
 
+import torch
 from accelerate import Accelerator
 from diffusers import StableDiffusionInpaintPipeline
 
 from realfill.canvas.learning import build_trainer, count_vectors
+from realfill.canvas.poses import POSE_FILE
 from realfill.canvas.task_photos import TaskPhotos, find_photos
 from realfill.canvas.tokens import TOKEN, TOKENS_FILE
+from realfill.canvas.view_photos import ViewPhotos, find_views
 from realfill.command_line import quiet_libraries
 from realfill.devices import DTYPES
 from realfill.errors import UserError
@@ -37,7 +40,7 @@ def train_task(flags: TaskFlags) -> None:
 def train(accelerator: Accelerator, flags: TaskFlags) -> None:
     """Load the base, train it, and write what comes out, if it is not there already."""
     output_dir, result = flags.output_dir, result_of(flags.task)
-    photos = find_photos(flags.train_data_dir, flags.task, flags.object_masks, accelerator.device)
+    photos = find(flags, accelerator.device)
     resume = flags.resume_from_checkpoint
     checkpoint = check_output(output_dir, flags.train_data_dir, resume, result)
     seed = choose_seed(flags.seed, TrainingRecord.read(checkpoint or output_dir).seed)
@@ -62,8 +65,15 @@ def train(accelerator: Accelerator, flags: TaskFlags) -> None:
         tracker.finish()
 
 
+def find(flags: TaskFlags, device: torch.device) -> TaskPhotos | ViewPhotos:
+    """Find what the task is learned from. Raises `UserError`."""
+    if flags.task == "view":
+        return find_views(flags.train_data_dir, device)
+    return find_photos(flags.train_data_dir, flags.task, flags.object_masks, device)
+
+
 def result_of(task: str) -> str:
-    """Return the name of the file that a task leaves."""
+    """Return the name of the file that a task leaves; a pose encoder may be beside it."""
     return LORA_FILE if task == "harmonization" else TOKENS_FILE
 
 
@@ -83,21 +93,22 @@ def make_settings(
         resolution=resolution,
         mixed_precision=precision,
         task=flags.task,
-        vectors=count_vectors(pipeline, flags.vectors),
+        vectors=count_vectors(pipeline, flags.task, flags.vectors),
     )
 
 
 def make_record(
     pipeline: StableDiffusionInpaintPipeline,
-    photos: TaskPhotos,
+    photos: TaskPhotos | ViewPhotos,
     settings: TaskSettings,
     flags: TaskFlags,
 ) -> TrainingRecord:
     """Return what realfill.json says of this run. Raises `UserError` for foreign files."""
+    files = [result_of(flags.task), *([POSE_FILE] if flags.task == "view" else [])]
     return replace(
         describe_run(pipeline, settings, flags),
         script=SCRIPT,
-        files=claim(flags.output_dir, SCRIPT, [result_of(flags.task)]),
+        files=claim(flags.output_dir, SCRIPT, files),
         prompt="" if flags.task == "harmonization" else TOKEN,
         identity={"base": fingerprint(pipeline), "photos": photos.digest()},
     )

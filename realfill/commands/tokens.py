@@ -7,7 +7,8 @@ from pathlib import Path
 from realfill.command_line import LARGEST_SEED, make_parser, real, whole
 from realfill.settings import DEFAULT_BASE, PRECISIONS, TASKS, TaskFlags
 
-LEARNING_RATES = {"reference": 3e-5, "removal": 8e-5, "completion": 8e-5, "harmonization": 1e-4}
+LEARNING_RATES = {"reference": 3e-5, "removal": 8e-5, "completion": 8e-5}
+LEARNING_RATES |= {"view": 3e-5, "harmonization": 1e-4}
 
 
 def build_parser() -> ArgumentParser:
@@ -18,8 +19,8 @@ def build_parser() -> ArgumentParser:
         "--task",
         choices=TASKS,
         required=True,
-        help="fill beside a reference, fill with background, fill the rest of an object, or "
-        "(LoRA layers) give what was pasted the photo's light",
+        help="fill beside a reference, fill with background, fill the rest of an object, see from "
+        "another place, or (LoRA layers) give what was pasted the photo's light",
     )
     add(
         "--train_data_dir",

@@ -18,6 +18,7 @@ from realfill.ranking_file import RANKING_FILE, write_ranking
 from realfill.record import CompletionsRecord
 from realfill.sampling.folder import (
     BEST_FILE,
+    CONTACT_SHEET,
     PROVENANCE_FILE,
     PROVENANCE_FOLDER,
     file_name,
@@ -65,9 +66,9 @@ def present(
             rest.prefill,
             (describe(shares), drawn),
         )
-    write_image(folder / "contact_sheet.png", sheet)
+    write_image(folder / CONTACT_SHEET, sheet)
     print(f"the hole is {describe(shares)}")
-    print(f"wrote {len(completions)} completions; look at {folder / 'contact_sheet.png'}")
+    print(f"wrote {len(completions)} completions; look at {folder / CONTACT_SHEET}")
 
 
 def rank_by_matches(job: Job, matcher: str, paths: list[Path]) -> str:

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from accelerate import PartialState  # takes seconds to import, and ranking does not need it
 
 BEST_FILE = "best.png"
+CONTACT_SHEET = "contact_sheet.png"
 SCRIPT = "infer.py"
 PROVENANCE_FILE = "provenance.png"
 PROVENANCE_FOLDER = "provenance"
 """Of completions that differ in it; the best one's is copied to provenance.png."""
 OTHER_FILES = (
     BEST_FILE,
-    "contact_sheet.png",
+    CONTACT_SHEET,
     *PICTURES,
     RECORD,
     REPORT,
@@ -91,10 +92,12 @@ def claim_completions(folder: Path, count: int, scene: Path | None) -> list[str]
 
 
 @contextmanager
-def overwriting(folder: Path, overwrite: bool, state: "PartialState") -> Iterator[Path]:
+def overwriting(
+    folder: Path, overwrite: bool, state: "PartialState", script: str = SCRIPT
+) -> Iterator[Path]:
     """Yield the folder to sample into: `folder`, or one whose files replace it at the end.
 
-    So a run that breaks off leaves the completions that it was to replace.
+    So a run that breaks off leaves the completions that it was to replace, which `script` made.
     """
     if not overwrite:
         yield folder
@@ -108,17 +111,17 @@ def overwriting(folder: Path, overwrite: bool, state: "PartialState") -> Iterato
     yield stage
     state.wait_for_everyone()
     if state.is_main_process:
-        with replaced_together(folder, own_files(folder)) as temporary:
+        with replaced_together(folder, own_files(folder, script)) as temporary:
             for path in stage.iterdir():
                 path.rename(temporary / path.name)
         remove(stage)
     state.wait_for_everyone()
 
 
-def own_files(folder: Path) -> set[str]:
-    """Return the names of what infer.py made in `folder`, and of its ranking."""
+def own_files(folder: Path, script: str = SCRIPT) -> set[str]:
+    """Return the names of what `script` made in `folder`, and of its ranking."""
     record = Record.read(folder)
-    if record.script != SCRIPT:
+    if record.script != script:
         return set()
     files = record.files
     if files is None:

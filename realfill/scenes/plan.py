@@ -11,7 +11,7 @@ from typing import Any
 from realfill.completing.job import Job
 from realfill.errors import UserError
 from realfill.record import Record
-from realfill.sampling.folder import BEST_FILE, numbered
+from realfill.sampling.folder import BEST_FILE, CONTACT_SHEET, numbered
 from realfill.scene import list_folder, load_scene, load_truth
 from realfill.settings import TrainingFlags
 
@@ -89,7 +89,7 @@ def stamps(folder: Path, files: Iterable[Path]) -> dict[str, list[int]]:
 
 def stamp_completions(folder: Path) -> dict[str, list[int]]:
     """Return the stamps of what a person wants of the completions in `folder`."""
-    pictures = (folder / BEST_FILE, folder / "contact_sheet.png")
+    pictures = (folder / BEST_FILE, folder / CONTACT_SHEET)
     there = [path for path in pictures if path.exists()]
     return stamps(folder, [*numbered(folder), *there]) if folder.is_dir() else {}
 

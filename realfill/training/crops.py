@@ -49,6 +49,8 @@ class Batch:
     """`(N, 1, S, S)` in [0, 1]: 1 where the photo itself is not known, as in the target's hole."""
     goals: Tensor | None = None
     """`(N, 3, S, S)` in [-1, 1]: what the images are to become, if they are not the truth."""
+    poses: Tensor | None = None
+    """`(N, 4)`: what each sample's own prompt tells, see `realfill.canvas.poses`."""
 
 
 def upload_photos(

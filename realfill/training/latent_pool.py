@@ -32,6 +32,8 @@ class EncodedDraws(NamedTuple):
     """`(N, 1, h, w)` of 0 (known) and 1 (to fill)."""
     known: Tensor
     """`(N, 1, h, w)`: 1 where all pixels of the photo itself are known."""
+    poses: Tensor
+    """`(N, 4)`, or `(N, 0)` for samples that have one prompt in common."""
 
 
 class Drawn(Protocol):
@@ -106,4 +108,5 @@ def encode(vae: AutoencoderKL, batch: Batch) -> EncodedDraws:
         F.interpolate(batch.masks, size=size),
         # A latent is known where all of its pixels are.
         1 - F.adaptive_max_pool2d(batch.unknown, size),
+        batch.images.new_zeros(len(batch.images), 0) if batch.poses is None else batch.poses,
     )

@@ -22,7 +22,8 @@ def diffusion_loss(
 ) -> Tensor:
     """Return the denoising loss of `draws`, counted where the photo is known.
 
-    `embeddings` are those of the prompt and of the empty prompt, `(2, tokens, channels)`.
+    `embeddings` are those of the prompt and of the empty prompt, `(2, tokens, channels)`, or
+    `(N + 1, tokens, channels)` if each draw has a prompt of its own.
     """
     latents, conditions = draw_latents(vae, draws, generator)
     given = (latents, conditions, latents, draws)
@@ -60,12 +61,14 @@ def denoising_loss(
     last = noise_scheduler.config.num_train_timesteps
     timesteps = upload(torch.randint(last, (count,), generator=generator), device)
     dropped = upload(torch.rand(count, generator=generator) < PROMPT_DROPPED, device)
+    empty = len(embeddings) - 1
+    prompts = torch.arange(count, device=device) if empty == count else 0
     noisy = noise_scheduler.add_noise(latents, noise, timesteps)
 
     predicted = unet(
         torch.cat([noisy, draws.masks, conditions], dim=1).to(dtype),
         timesteps,
-        embeddings[dropped.long()],
+        embeddings[torch.where(dropped, empty, prompts)],
         return_dict=False,
     )[0]
     truth = wanted(noise_scheduler, latents, goals, noise, timesteps)
