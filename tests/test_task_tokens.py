@@ -43,10 +43,11 @@ def write_published(path: Path, count: int = 50) -> torch.Tensor:
     return vectors
 
 
-def wide_pipeline(base: Path) -> StableDiffusionInpaintPipeline:
+def wide_pipeline(base: Path, layers: int) -> StableDiffusionInpaintPipeline:
     """Return the small base with a text encoder as wide and long as Stable Diffusion 2's.
 
-    Two of its 23 layers; the tokenizer pads with token 0, as that one does.
+    All but the vocabulary is its own with 23 layers. The tokenizer pads with token 0, as that one
+    does.
     """
     pipeline = load_base(str(base), torch.float32)
     torch.manual_seed(0)
@@ -55,8 +56,8 @@ def wide_pipeline(base: Path) -> StableDiffusionInpaintPipeline:
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)
     config = CLIPTextConfig(
         hidden_size=WIDTH,
-        intermediate_size=256,
-        num_hidden_layers=2,
+        intermediate_size=4 * WIDTH,
+        num_hidden_layers=layers,
         num_attention_heads=16,
         hidden_act="gelu",
         vocab_size=len(tokenizer),
@@ -90,7 +91,7 @@ def plain_embedding(encoder: CLIPTextModel, ids: list[int], vectors: torch.Tenso
         return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
 
     ahead = torch.full((77, 77), -torch.inf).triu(1)
-    for layer in range(2):
+    for layer in range(encoder.config.num_hidden_layers):
         name = f"encoder.layers.{layer}"
         y = norm(x, f"{name}.layer_norm1")
         heads = [
@@ -105,9 +106,12 @@ def plain_embedding(encoder: CLIPTextModel, ids: list[int], vectors: torch.Tenso
     return norm(x, "final_layer_norm")
 
 
-@pytest.mark.parametrize("given", ["same form", "published"])
+@pytest.mark.parametrize(
+    ("given", "layers"),
+    [("same form", 2), ("published", 2), pytest.param("published", 23, marks=pytest.mark.slow)],
+)
 def test_leftrefills_tokens_are_embedded_as_it_does(
-    given: str, base_folder: Path, tmp_path: Path
+    given: str, layers: int, base_folder: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "tokens.ckpt"
     if given == "published":
@@ -119,7 +123,7 @@ def test_leftrefills_tokens_are_embedded_as_it_does(
     content = torch.load(path, map_location="cpu", weights_only=True)
     vectors = content["state_dict"][PUBLISHED]
     assert torch.equal(read_tokens(path), vectors)
-    pipeline = wide_pipeline(base_folder)
+    pipeline = wide_pipeline(base_folder, layers)
     prompt = add_tokens(pipeline, read_tokens(path), str(path))
     embedded, _ = pipeline.encode_prompt(prompt, CPU, 1, False)
     ids = [pipeline.tokenizer.bos_token_id, pipeline.tokenizer.eos_token_id]
