@@ -34,10 +34,11 @@ def build_parser() -> ArgumentParser:
     add("--output_dir", type=Path, required=True, help="each scene has a folder of its name in it")
     add(
         "--fill",
-        choices=("exemplar", "model"),
+        choices=("exemplar", "model", "canvas"),
         default="exemplar",
-        help="what fills what geometry leaves: pieces of the references, or a model that is "
-        "trained on the scene (default: %(default)s)",
+        help="what fills what geometry leaves: pieces of the references, a model that is trained "
+        "on the scene, or one that is not and sees a reference beside the photo "
+        "(default: %(default)s)",
     )
     add(
         "--skip_training_if_known",
@@ -69,11 +70,14 @@ def make_plan(arguments: Namespace, parser: ArgumentParser) -> Plan:
     """Return what the flags say is done with each scene."""
     folders = ["--output_dir", str(arguments.output_dir)]
     training = ["--train_data_dir", "SCENE", *folders]
-    inference = ["--scene", "SCENE", "--fill", arguments.fill, "--model_path", "MODEL", *folders]
+    inference = ["--scene", "SCENE", "--fill", arguments.fill, *folders]
+    if arguments.fill == "model":
+        inference += ["--model_path", "MODEL"]
     asked = complete.parse_arguments([*shlex.split(arguments.infer_flags), *inference])
     if asked.fill == "none" or asked.validation_image or asked.validation_mask:
         parser.error("--infer_flags: --geometry only and --validation_image are for infer.py alone")
-    asked.model_path = None  # each scene has its own
+    if arguments.fill == "model":
+        asked.model_path = None  # each scene has its own
     return Plan(
         output_dir=arguments.output_dir,
         training=train.parse_arguments([*shlex.split(arguments.train_flags), *training]),

@@ -129,6 +129,20 @@ def test_a_model_is_trained_once_and_a_lost_completion_is_sampled_again(
     assert weights.stat().st_mtime_ns == trained
 
 
+def test_a_base_fills_beside_a_reference_without_training(
+    tmp_path: Path, scene_folder: Path, base_folder: Path, complete
+) -> None:
+    out = tmp_path / "out"
+    flags = f"{QUICK} --geometry off --num_inference_steps 2 --rank sift --resolution 32"
+    run = (scene_folder, "--output_dir", out, "--fill", "canvas")
+    assert "--model_path" in complete(*run, f"--infer_flags={flags}", code=2)
+    complete(*run, f"--infer_flags={flags} --model_path {base_folder}")
+    results = out / scene_folder.name
+    assert SceneRecord.read(results).fill == "canvas"
+    assert not (results / "model").exists()
+    assert (results / "completions/best.png").exists()
+
+
 @pytest.mark.slow
 def test_real_scenes_and_the_embedded_base(tmp_path: Path) -> None:
     out, broken = tmp_path / "out", tmp_path / "broken"

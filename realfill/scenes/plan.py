@@ -30,7 +30,7 @@ class Plan:
     make_job: partial[Job]
     """Lacks the photos and the folders, which are set for each scene."""
     fill: str = "exemplar"
-    """What fills what geometry leaves: "exemplar", or "model" to train one on the scene."""
+    """What fills what geometry leaves: "exemplar", "canvas", or "model" to train one first."""
     enough: float = 0.98
     """Share of the hole that geometry must know for no model to be trained; one completion, mostly
     from geometry and for the rest from exemplars, is enough then."""

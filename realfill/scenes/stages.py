@@ -30,7 +30,9 @@ def complete_one(plan: Plan, scene: Path, job: Job) -> SceneRecord:
         if known >= plan.enough:  # all completions would be alike
             fill, job = "exemplar", replace(job, num_images=1)
         if fill == "model":
-            job = replace(job, model=train(plan, scene, job), matcher=job.matcher or "auto")
+            job = replace(job, model=train(plan, scene, job))
+        if fill != "exemplar":
+            job = replace(job, matcher=job.matcher or "auto")
         complete_scene(replace(job, fill=fill))
     finally:
         gc.collect()  # the next scene needs the memory

@@ -19,7 +19,7 @@ THUMBNAIL = 240
 """Longest side of a picture in pixels."""
 MOST_PICTURES = 100
 """The newest scenes have pictures: with thousands, the page would grow to a gigabyte."""
-FILLS = {"model": "model", "exemplar": "exemplars"}
+FILLS = {"model": "model", "exemplar": "exemplars", "canvas": "model beside a reference"}
 
 
 def write_page(path: Path, plan: Plan, progress: Progress) -> None:
