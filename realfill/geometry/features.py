@@ -17,21 +17,25 @@ LEAST_CONTRAST = 0.015
 """Of SIFT's features: weak ones tie photos that strong ones do not."""
 RATIO = 0.15
 """Least confidence of a match: Lowe's ratio test at 0.85. What is wrong falls to the geometry."""
+MOST_MATCHED = 12
+"""References that are matched with one another: more take minutes, and six are used at most."""
 AGREE = 4.0
 """Pixels of the working size within which a match agrees with the cameras."""
 
 
 class Correspondences(NamedTuple):
-    """The keypoints of all photos and which of them match; photo 0 is the target."""
+    """The keypoints of the photos and which of them match; photo 0 is the target."""
 
     names: list[str]
-    """The references, from photo 1."""
+    """The references, from photo 1: those that match the target best, if there are many."""
     sizes: list[tuple[int, int]]
     """Width and height of each photo at the working size."""
     points: list[np.ndarray]
     """`(N, 2)` a photo: x, y in pixels of the working size, first pixel's centre at (0.5, 0.5)."""
     pairs: dict[tuple[int, int], np.ndarray]
     """`(M, 2)` a pair of photos: indices into the points of either."""
+    with_target: dict[str, int] = {}  # noqa: RUF012 (it is not changed)
+    """Matches with the target, of all references."""
 
     def places(self, first: int, second: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the matching points of two photos, `(M, 2)` each, in pixels."""
@@ -54,16 +58,29 @@ def work_size(size: tuple[int, int]) -> tuple[int, int]:
 def find_correspondences(
     target: Image.Image, mask: Image.Image, references: dict[str, Image.Image]
 ) -> Correspondences:
-    """Match all photos with each other; nothing in the target's hole is looked at."""
+    """Match all photos with each other; nothing in the target's hole is looked at.
+
+    Of many references, the `MOST_MATCHED` that have most matches with the target.
+    """
     matcher = Sift(LEAST_CONTRAST)
     features = extract(matcher, target, mask, list(references.values()))
-    matches = {}
-    for first in range(len(features) - 1):
-        found = matcher.match(features[first], features[first + 1 :])
-        for second, of_pair in enumerate(found, first + 1):
-            matches[first, second] = of_pair.chosen(of_pair.confidence > RATIO)
-    sizes = [work_size(photo.size) for photo in (target, *references.values())]
-    return index(list(references), sizes, matches)
+
+    def match(first: int, others: list[int]) -> list[Matches]:
+        found = matcher.match(features[first], [features[other] for other in others])
+        return [of_pair.chosen(of_pair.confidence > RATIO) for of_pair in found]
+
+    every = dict(enumerate(match(0, list(range(1, len(features)))), 1))
+    best = sorted(every, key=lambda photo: -len(every[photo].points))[:MOST_MATCHED]
+    kept = [0, *sorted(best)]
+    matches = {(0, place): every[photo] for place, photo in enumerate(kept) if photo}
+    for first in range(1, len(kept) - 1):
+        for second, found in enumerate(match(kept[first], kept[first + 1 :]), first + 1):
+            matches[first, second] = found
+    names, photos = list(references), [target, *references.values()]
+    sizes = [work_size(photos[photo].size) for photo in kept]
+    counts = {name: len(every[photo].points) for photo, name in enumerate(names, 1)}
+    found = index([names[photo - 1] for photo in kept[1:]], sizes, matches)
+    return found._replace(with_target=counts)
 
 
 def match_with_target(

@@ -21,7 +21,7 @@ from realfill.images.read import read_photo
 from realfill.scene import Scene
 from realfill.storage import write_image, write_json
 
-METHOD_VERSION = 6
+METHOD_VERSION = 7
 """To be raised when the same photos would give another prefill, so that none is reused."""
 SMALLEST_DETAIL = 96
 """The short side over the width in pixels of what is too narrow to be worth a join."""
@@ -54,7 +54,7 @@ def find_anew(
     said = {"digest": digest(scene, depth_model), "filled": filled, "message": prefill.message}
     said |= {"seconds": findings.seconds, "method": cameras.method}
     views = {name: view.record() for name, view in cameras.views.items()}
-    write_json(folder / RECORD, said | {"views": views})
+    write_json(folder / RECORD, said | {"views": views, "matches": findings.matches.with_target})
     return findings
 
 
