@@ -57,10 +57,12 @@ class Metric(ABC):
     """A comparison of completions with the truth of their scene.
 
     `version` changes when the same images would get other scores, so that no old one is reused.
+    Metrics that are `kept_as` one have the same numbers for each photo, which are measured once.
     """
 
     scores: ClassVar[tuple[Score, ...]]
     version: ClassVar[int] = 1
+    kept_as: ClassVar[str | None] = None
 
     def __init__(self, options: Options) -> None:
         """Take the options; models are loaded by `load`, only if there is something to score."""

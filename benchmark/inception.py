@@ -19,6 +19,8 @@ FILE = "fid/weights-inception-2015-12-05-6726825d.pth"
 class InceptionMetric(SetMetric):
     """A metric by InceptionV3's 2048 pooled features, as torch-fidelity computes them."""
 
+    kept_as = "fid"  # the first of them
+
     def settings(self) -> dict[str, Any]:
         """Return the model."""
         return {"model": identity(self.options, FILE, FILE)}

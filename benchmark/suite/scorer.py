@@ -61,7 +61,8 @@ class Scorer:
     def __post_init__(self) -> None:
         """Settle what the numbers of each metric depend on besides the images."""
         self.identities = {
-            name: [name, metric.version, metric.settings()] for name, metric in self.metrics.items()
+            name: [metric.kept_as or name, metric.version, metric.settings()]
+            for name, metric in self.metrics.items()
         }
 
     def score(self, folder: ResultsFolder, done: Callable[[], None]) -> Scored:
