@@ -9,8 +9,11 @@ from diffusers import (
     StableDiffusionInpaintPipeline,
     UNet2DConditionModel,
 )
+from safetensors.torch import save_file
 from transformers import CLIPTextModel, CLIPTokenizer, ViTMAEConfig, ViTMAEForPreTraining
 
+from realfill.canvas.poses import POSE_FILE, PoseEncoder, write_pose_encoder
+from realfill.canvas.tokens import TOKEN, TOKENS_FILE
 from scripts.tiny_base.text import write_text_encoder
 
 
@@ -79,3 +82,16 @@ def make_masked_autoencoder(folder: Path) -> Path:
     model = ViTMAEForPreTraining(ViTMAEConfig(image_size=32, patch_size=8, **sizes))
     model.save_pretrained(folder)
     return folder
+
+
+def write_view_tokens(folder: Path) -> Path:
+    """Write tokens for the small base, with a pose encoder that tells poses apart."""
+    random = torch.Generator().manual_seed(2)
+    folder.mkdir(exist_ok=True)
+    save_file({TOKEN: torch.randn(4, 64, generator=random)}, folder / TOKENS_FILE)
+    encoder = PoseEncoder(torch.zeros(64))
+    for layer in (encoder[0], encoder[2]):
+        torch.nn.init.normal_(layer.weight, generator=random)
+        torch.nn.init.zeros_(layer.bias)
+    write_pose_encoder(folder / POSE_FILE, encoder)
+    return folder / TOKENS_FILE

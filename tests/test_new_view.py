@@ -8,16 +8,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from realfill.canvas.poses import (
     POSE_FILE,
-    PoseEncoder,
     pose,
     pose_between,
     read_pose_encoder,
     rotation,
-    write_pose_encoder,
 )
 from realfill.canvas.tokens import TOKEN, TOKENS_FILE
 from realfill.canvas.view_photos import find_views, turn
@@ -26,24 +24,12 @@ from realfill.commands.tokens import main as learn
 from realfill.completing.new_view import nearest
 from realfill.errors import UserError
 from realfill.geometry.hypotheses import guess_intrinsics
+from tests.bases import write_view_tokens
 from tests.conftest import draw_photo
 from tests.helpers import write_flat_scene
 from tests.rendered import TURNS, render_scene
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def tokens(tmp_path: Path) -> Path:
-    """Return a file of tokens for the small base, with a pose encoder that tells poses apart."""
-    random = torch.Generator().manual_seed(2)
-    path = tmp_path / "tokens" / TOKENS_FILE
-    path.parent.mkdir()
-    save_file({TOKEN: torch.randn(4, 64, generator=random)}, path)
-    encoder = PoseEncoder(torch.zeros(64))
-    torch.nn.init.normal_(encoder[2].weight, generator=random)
-    write_pose_encoder(path.parent / POSE_FILE, encoder)
-    return path
 
 
 def test_a_pose_says_how_cameras_lie() -> None:
@@ -164,7 +150,8 @@ def test_scenes_and_the_targets_pose(tmp_path: Path) -> None:
         main(["--scene", str(flat), "--model_path", "x", "--task_tokens", str(tmp_path / "tokens")])
 
 
-def test_pictures_of_a_view(base_folder: Path, tokens: Path, tmp_path: Path) -> None:
+def test_pictures_of_a_view(base_folder: Path, tmp_path: Path) -> None:
+    tokens = write_view_tokens(tmp_path / "tokens")
     draw_photo(0, 160, 120).save(tmp_path / "photo.png")
 
     def paint(*more: object) -> dict[str, bytes]:

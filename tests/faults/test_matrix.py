@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from realfill.scenes.run import PAGE
+from tests.bases import write_view_tokens
 from tests.conftest import write_scene
 from tests.faults.inject import comparable, start
 from tests.helpers import contents, write_completions, write_flat_scene
@@ -20,6 +21,8 @@ from tests.helpers import contents, write_completions, write_flat_scene
 FAULTS = ("EIO", "ENOSPC", "SIGKILL")
 TRAIN = "--max_train_steps 1 --train_batch_size 1 --num_validation_images 0 --report_to none "
 TRAIN += "--mixed_precision no --checkpointing_steps 1"
+LEARN = "--max_train_steps 1 --train_batch_size 1 --gradient_accumulation_steps 1 --vectors 4 "
+LEARN += "--checkpointing_steps 1 --resolution 32 --report_to none --mixed_precision no"
 SAMPLE = "--num_images 2 --num_inference_steps 1 --geometry off"
 
 
@@ -64,6 +67,20 @@ COMMANDS = {
     ],
     "make_scenes.py": lambda base, scene, out: [
         *("photos", "--from", scene / "ref", "--holes", "boxes", "--output_dir", out / "scenes"),
+    ],
+    "train_task_tokens.py": lambda base, scene, out: [
+        *("--task", "view", "--train_data_dir", scene / "ref", "--base", base, "--seed", 1),
+        *("--output_dir", out / "tokens", "--resume_from_checkpoint", "latest"),
+        *LEARN.split(),
+    ],
+    "new_view.py": lambda base, scene, out: [
+        *("--image", scene / "target/target.png", "--model_path", base, "--turn", 9, 0),
+        *("--task_tokens", write_view_tokens(out / "learned"), "--output_dir", out / "view"),
+        *("--num_images", 2, "--num_inference_steps", 1, "--mixed_precision", "no"),
+    ],
+    "reposition.py": lambda base, scene, out: [
+        *("--image", scene / "target/target.png", "--mask", scene / "target/mask.png"),
+        *("--shift", 20, 0, "--output_dir", out / "moved", "--num_images", 1),
     ],
 }
 """By a name, what follows the script in a command."""
