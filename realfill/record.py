@@ -16,6 +16,8 @@ from realfill.storage import write_json
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 RECORD_FILE = "realfill.json"
+VALIDATIONS = "validation"
+"""The folder of pictures, `step-N.png`, of what a model made while it was trained."""
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors")
 MODEL_FILES = (LORA_FILE, "model_index.json", "state.json")
 """What tells a folder with a model, or a checkpoint, from one with completions."""

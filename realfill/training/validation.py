@@ -8,13 +8,11 @@ from diffusers import StableDiffusionInpaintPipeline
 from PIL import Image
 
 from realfill.placement import brought_to
+from realfill.record import VALIDATIONS
 from realfill.sampling.sampler import complete
 from realfill.scene import Scene
 from realfill.settings import SamplingSettings, TrainingSettings
 from realfill.storage import write_image
-
-VALIDATIONS = "validation"
-"""Folder of their pictures, `step-N.png`."""
 
 
 def validate(
