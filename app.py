@@ -1,6 +1,8 @@
 """Complete photos in the browser: `python app.py`, or `make app`."""
 
 import os
+import signal
+import sys
 from argparse import ArgumentParser, Namespace
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,6 +53,7 @@ def main() -> None:
         )
     from realfill.app.page import KEYS, build
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # what was begun ends with the page
     folder = arguments.workspace.resolve()
     examples = {name: ROOT / "data" / name for name in EXAMPLES}
     is_local = arguments.host == LOOPBACK

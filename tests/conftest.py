@@ -2,16 +2,21 @@
 
 import os
 import runpy
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.bases import make_base
+
+if TYPE_CHECKING:
+    from selenium import webdriver
 
 ROOT = Path(__file__).parent.parent
 LAUNCH = ("accelerate", "launch", "--num_processes=1", "--num_machines=1", "--mixed_precision=no")
@@ -149,3 +154,18 @@ def rendered() -> tuple:
     from tests.rendered import render_scene  # which needs this file
 
     return render_scene()
+
+
+@pytest.fixture
+def browser() -> "Iterator[webdriver.Chrome]":
+    """Start Chromium without a window; it needs `apt-get install chromium chromium-driver`."""
+    from selenium import webdriver  # not where no test has a use for it
+
+    options = webdriver.ChromeOptions()
+    for flag in ("--headless=new", "--no-sandbox", "--hide-scrollbars", "--use-angle=swiftshader"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = shutil.which("chromedriver")
+    assert driver, "chromedriver is not on the PATH: apt-get install chromium chromium-driver"
+    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as chrome:
+        yield chrome

@@ -215,7 +215,7 @@ def write_ranking(folder: Path, order: Sequence[int]) -> None:
 
 
 def model_flags(base: Path, steps: int = 4) -> list[str]:
-    """Return the flags of a training of a few steps, and of two samples."""
+    """Return the flags of a training run of a few steps, and of two samples."""
     train = f"--pretrained_model_name_or_path '{base}' --max_train_steps {steps} --seed 1"
     train += " --train_batch_size 2 --num_validation_images 0 --report_to none"
     train += " --mixed_precision no"

@@ -3,7 +3,6 @@
 Needs Chromium and its driver, `apt-get install chromium chromium-driver`, and requirements-app.txt.
 """
 
-import shutil
 import socket
 import subprocess
 import sys
@@ -50,18 +49,6 @@ def address(tmp_path: Path) -> Iterator[str]:
     server.wait()
 
 
-@pytest.fixture
-def browser() -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    for flag in ("--headless=new", "--no-sandbox", "--hide-scrollbars", "--use-angle=swiftshader"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = shutil.which("chromedriver")
-    assert driver, "chromedriver is not on the PATH: apt-get install chromium chromium-driver"
-    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as chrome:
-        yield chrome
-
-
 def answers(url: str) -> bool:
     try:
         return urllib.request.urlopen(url, timeout=5).status == 200
@@ -88,7 +75,8 @@ def shown(browser: webdriver.Chrome, selector: str) -> list:
 
 
 def press(browser: webdriver.Chrome, selector: str) -> None:
-    button = browser.find_element(By.CSS_SELECTOR, selector)
+    wait_for(lambda: shown(browser, selector))
+    [button, *_] = shown(browser, selector)
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
     wait_for(button.is_enabled)
     button.click()
@@ -106,6 +94,28 @@ def paint(browser: webdriver.Chrome, right: int, down: int) -> None:
 
 def said(browser: webdriver.Chrome, text: str) -> bool:
     return text in browser.find_element(By.TAG_NAME, "body").text
+
+
+def compare_completions(browser: webdriver.Chrome) -> None:
+    """Look at a completion beside the photo, then beside another completion."""
+
+    def first_source() -> str | None:
+        images = shown(browser, "#result img")
+        return images[0].get_attribute("src") if len(images) == 2 else None
+
+    photo = first_source()
+    press(browser, "#gallery .thumbnail-lg")
+    time.sleep(5)  # it may look like what the references filled
+    assert first_source() == photo
+    press(browser, "#against label:nth-of-type(2) input")
+    press(browser, "#gallery .thumbnail-small:not(.selected)")
+    wait_for(lambda: first_source() not in (photo, None))
+
+
+def fill_field(browser: webdriver.Chrome, label: str, value: int) -> None:
+    field = browser.find_element(By.CSS_SELECTOR, f"input[type=number][aria-label*='{label}']")
+    field.send_keys(Keys.CONTROL, "a")
+    field.send_keys(str(value), Keys.TAB)
 
 
 @pytest.mark.slow
@@ -131,6 +141,7 @@ def test_a_photo_is_filled_and_a_model_is_trained(
     browser.find_element(By.CSS_SELECTOR, "#uploads input").send_keys("\n".join(references))
     wait_for(lambda: len(shown(browser, "#cards figure")) == 2)
     press(browser, "#fill")
+    wait_for(lambda: said(browser, "Filling from your photos"))
     wait_for(lambda: said(browser, "Filling from your photos: done"))
     wait_for(lambda: len(shown(browser, "#cards figure.tied")) == 2)
     wait_for(lambda: shown(browser, "#result img"))
@@ -143,12 +154,12 @@ def test_a_photo_is_filled_and_a_model_is_trained(
     inside = np.asarray(mask) > 0
     assert np.abs(filled[inside].astype(int) - photo[inside]).mean() < 20, "it was there"
 
-    for label, value in (("Training steps", 40), ("Completions", 2)):
-        field = browser.find_element(By.CSS_SELECTOR, f"input[type=number][aria-label*='{label}']")
-        field.send_keys(Keys.CONTROL, "a")
-        field.send_keys(str(value), Keys.TAB)
+    wait_for(lambda: said(browser, "on this machine"))  # how long training takes, before it begins
+    fill_field(browser, "Training steps", 80)
+    fill_field(browser, "Completions", 2)
     press(browser, "#train")
     model = workspace.model_folder(space, name)
+    wait_for(lambda: shown(browser, "#validation img"))
     wait_for(lambda: list(model.glob("checkpoint-25")))
     press(browser, "#cancel")
     wait_for(lambda: said(browser, "Training on this place: cancelled"))
@@ -156,7 +167,8 @@ def test_a_photo_is_filled_and_a_model_is_trained(
     press(browser, "#train")
     wait_for(lambda: said(browser, "Training on this place: done"))
     wait_for(lambda: len(shown(browser, "#gallery img")) >= 2)
-    shown(browser, "#gallery button img")[0].click()
+    compare_completions(browser)
+    assert len(shown(browser, "#files a")) >= 3, "the contact sheet, and two completions"
 
     browser.get(address)
     wait_for(lambda: shown(browser, "#scenes input"))
@@ -176,3 +188,53 @@ def test_a_photo_is_filled_and_a_model_is_trained(
     for selector in ("#fill", "#train", "#download", "#overlay input"):
         assert shown(browser, selector)
     assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
+
+
+@pytest.mark.slow
+def test_a_large_photo_many_references_and_two_tabs(
+    address: str, browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    space = tmp_path / "space"
+    upload = tmp_path / "large.jpg"
+    Image.open(find_image(YARD / "target", "gt")).resize((6000, 4000)).save(upload)
+    seen = [Image.open(path) for path in sorted((YARD / "ref").iterdir())]
+    references = [tmp_path / f"{number}.jpg" for number in range(30)]
+    for number, path in enumerate(references[:-1]):
+        width = 400 + 8 * number
+        photo = seen[number % len(seen)].convert("RGB")
+        photo.resize((width, round(photo.height * width / photo.width))).save(path)
+    elsewhere = next((ROOT / "data" / "leuven" / "ref").iterdir())
+    Image.open(elsewhere).convert("RGB").save(references[-1])
+    resize_window(browser, 1280)
+    browser.get(address)
+    wait_for(lambda: shown(browser, "#fill"))
+    browser.find_elements(By.CSS_SELECTOR, "input[type=file]")[0].send_keys(str(upload))
+    wait_for(lambda: workspace.list_scenes(space) and shown(browser, "#editor canvas"))
+    [name] = workspace.list_scenes(space)
+    time.sleep(10)  # without a graphics card it takes that long to draw the photo
+    paint(browser, 60, 30)
+    browser.find_element(By.CSS_SELECTOR, "#uploads input").send_keys(
+        "\n".join(map(str, references))
+    )
+    wait_for(lambda: len(shown(browser, "#cards figure")) == len(references))
+    mask = np.asarray(workspace.mask_of(space, name)) > 0
+    assert mask.shape == (4000, 6000)
+    columns = np.flatnonzero(mask.any(0))
+    assert abs(columns.mean() - 3000) < 600, "painted from the middle to the right"
+
+    browser.switch_to.new_window("tab")
+    resize_window(browser, 1280)
+    browser.get(address)
+    wait_for(lambda: shown(browser, "#scenes input"))
+    field = browser.find_element(By.CSS_SELECTOR, "#scenes input")
+    field.send_keys(Keys.CONTROL, "a")
+    field.send_keys("example: graf", Keys.ENTER)
+    wait_for(lambda: said(browser, "2nd in line"))
+    wait_for(lambda: said(browser, "Looking at your photos: done"))
+    assert shown(browser, "#result img")
+    browser.switch_to.window(browser.window_handles[0])
+    wait_for(lambda: said(browser, "Looking at your photos: done"))
+    wait_for(lambda: len(shown(browser, "#cards figure.waiting")) == 0)
+    assert len(shown(browser, "#cards figure.tied")) == 6, "as many are used"
+    assert len(shown(browser, "#cards figure.beside")) > len(references) // 2
+    assert 1 <= len(shown(browser, "#cards figure.apart")) < 5

@@ -4,8 +4,6 @@ Needs Chromium and its driver: `apt-get install chromium chromium-driver`, or Ch
 chromedriver on the PATH.
 """
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,18 +21,6 @@ COLUMN = """
 return [...document.querySelectorAll("#scenes tbody tr")].map(
   row => row.cells[arguments[0]].dataset.value || row.cells[arguments[0]].textContent)
 """
-
-
-@pytest.fixture
-def browser() -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    for flag in ("--headless=new", "--no-sandbox", "--hide-scrollbars"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = shutil.which("chromedriver")
-    assert driver, "chromedriver is not on the PATH: apt-get install chromium chromium-driver"
-    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as chrome:
-        yield chrome
 
 
 @pytest.mark.slow

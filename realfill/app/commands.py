@@ -16,6 +16,12 @@ LAYOUTS = 6
 """Completions from exemplars, by set-ups that differ."""
 SAVED_EVERY = 25
 """Training steps after which what was trained is kept, to go on from there."""
+LOOKS = 5
+"""How often a training run shows what the model makes."""
+SEEN_AT_A_LOOK = 2
+"""Completions."""
+TRIAL_STEPS = 30
+"""The first of them take longer: what is trained on is encoded then."""
 
 
 def look(workspace: Path, name: str) -> Command:
@@ -37,7 +43,8 @@ def train(workspace: Path, name: str, base: str, steps: int, count: int) -> Comm
     `base` is a folder or a hub id, or empty for the embedded base.
     """
     training = f"--max_train_steps {steps} --checkpointing_steps {SAVED_EVERY} --seed 0"
-    training += " --num_validation_images 0 --report_to none"
+    training += f" --num_validation_images {SEEN_AT_A_LOOK} --report_to none"
+    training += f" --validation_steps {max(1, steps // LOOKS)}"
     if base:
         training += f" --pretrained_model_name_or_path {shlex.quote(base)}"
     else:
@@ -45,6 +52,13 @@ def train(workspace: Path, name: str, base: str, steps: int, count: int) -> Comm
     flags = ["--fill", "model", "--skip_training_if_known", "2", f"--train_flags={training}"]
     flags += [f"--infer_flags=--num_images {count} --seed 0 --rank"]
     return complete(workspace, name, TRAINED, flags)
+
+
+def trial(scene: Path, folder: Path) -> Command:
+    """Return the command that trains the embedded base for as long as shows how long it takes."""
+    flags = ["--train_data_dir", str(scene), "--output_dir", str(folder)]
+    flags += ["--max_train_steps", str(TRIAL_STEPS), "--report_to", "none"]
+    return ["train_realfill.py", "@data/demo.args", *flags]
 
 
 def complete(workspace: Path, name: str, kind: str, flags: list[str]) -> Command:

@@ -1,19 +1,25 @@
 """What each control of the page does."""
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr  # pyright: ignore[reportMissingImports]
 from PIL import Image
 
 from realfill.app import commands, display, painting, verdicts, workspace
-from realfill.app.jobs import Queue
+from realfill.app.jobs import Queue, Work
 from realfill.errors import UserError
+from realfill.sampling.folder import CONTACT_SHEET
 
 Editor = dict[str, Any] | None
 Mask = Image.Image | None
+LOOKING, TRIAL = "Looking at your photos", ""
+"""The title of a mere look; the name of no scene, for which training is timed."""
+EXAMPLE = "yard"
+THE_PHOTO, CLICKED_BEFORE = "the photo", "the completion clicked before"
 NO_SCENE = "There is no photo yet: drop one above, or open an example."
 
 
@@ -41,6 +47,7 @@ class Controls:
         """
         self.folder, self.examples, self.queue = folder, examples, Queue()
         self.is_local = is_local
+        self.scratch = TemporaryDirectory()
 
     def choices(self) -> list[tuple[str, str]]:
         """Return what can be opened: the scenes of the workspace, and the examples."""
@@ -61,13 +68,13 @@ class Controls:
         cards = verdicts.cards(self.folder, name) if name else ""
         return [cards, gr.update(choices=numbers, value=None, visible=count > 0)]
 
-    def drop_photo(self, upload: str | None) -> list[Any]:
+    def drop_photo(self, upload: str | None) -> Any:
         """Make a scene of an uploaded photo."""
         if upload is None:
             return gr.skip()
         return self.opened(workspace.new_scene(self.folder, Path(upload)))
 
-    def open(self, choice: str | None, shown: str) -> list[Any]:
+    def open(self, choice: str | None, shown: str) -> Any:
         """Open a scene, a copy of an example, or a copy of a scene folder by its path."""
         if not choice or choice == shown:
             return gr.skip()
@@ -90,7 +97,12 @@ class Controls:
         work = self.queue.latest(name)
         ready = workspace.mask_of(self.folder, name) and workspace.references_of(self.folder, name)
         if ready and (work is None or work.ended):
-            self.queue.add(name, "Looking at your photos", [commands.look(self.folder, name)])
+            self.start(Work(name, LOOKING, [commands.look(self.folder, name)]))
+
+    def start(self, work: Work) -> None:
+        """Begin work for a scene: after a look at its references, before the trial."""
+        self.queue.cancel(TRIAL)
+        self.queue.add(work, after=LOOKING)
 
     def keep_painting(self, name: str, editor: Editor, before: Mask) -> str:
         """Make what was painted the scene's mask."""
@@ -103,7 +115,7 @@ class Controls:
         if not name:
             raise UserError(NO_SCENE)
         photo = workspace.photo_of(self.folder, name)
-        small = painting.preview(photo)
+        small = painting.preview(photo, workspace.PAINTED)
         mask = painting.separate(small, painting.painted(editor, before).resize(small.size))
         return [painting.editor_value(photo, mask), mask]
 
@@ -124,7 +136,7 @@ class Controls:
 
     def add_references(
         self, name: str, editor: Editor, before: Mask, uploads: list[str] | None
-    ) -> list[Any]:
+    ) -> Any:
         """Add photos to the references and look at them."""
         if not uploads:
             return gr.skip()
@@ -139,7 +151,7 @@ class Controls:
         self.look(name)
         return [name, gr.update(choices=self.choices(), value=name), *self.references(name), None]
 
-    def remove_reference(self, name: str, number: str | None) -> list[Any]:
+    def remove_reference(self, name: str, number: str | None) -> Any:
         """Remove one of the references."""
         if not number:
             return gr.skip()
@@ -156,8 +168,9 @@ class Controls:
     def fill(self, name: str, editor: Editor, before: Mask) -> list[Any]:
         """Fill the hole from the references."""
         name = self.ready(name, editor, before)
-        self.free(name)
-        self.queue.add(name, "Filling from your photos", [commands.fill(self.folder, name)])
+        prepare = partial(workspace.hand_over_geometry, self.folder, workspace.FILLED, name)
+        command = commands.fill(self.folder, name)
+        self.start(Work(name, "Filling from your photos", [command], prepare=prepare))
         return [name, gr.update(choices=self.choices(), value=name)]
 
     def train(
@@ -165,55 +178,70 @@ class Controls:
     ) -> list[Any]:
         """Train a model on the scene, or go on with it, and sample completions."""
         name = self.ready(name, editor, before)
-        self.free(name)
+        prepare = partial(workspace.hand_over_geometry, self.folder, workspace.TRAINED, name)
         command = commands.train(self.folder, name, base.strip(), int(steps), int(count))
-        self.queue.add(name, "Training on this place", [command])
+        work = Work(name, "Training on this place", [command], prepare=prepare, base=base.strip())
+        self.start(work)
         return [name, gr.update(choices=self.choices(), value=name)]
 
-    def free(self, name: str) -> None:
-        """End the mere look at the references, which filling does anew."""
-        work = self.queue.latest(name)
-        if work and not work.ended and work.commands == [commands.look(self.folder, name)]:
-            self.queue.cancel(name)
+    def estimate(self, name: str, base: str, steps: int) -> str:
+        """Return how long training takes, as a sentence.
 
-    def tick(self, name: str, overlay: bool, seen: tuple) -> list[Any]:
+        The embedded base is tried out for that, once a photo is filled and nothing else is done.
+        """
+        pace, filled = self.queue.pace(base.strip()), False
+        if pace is None and not base.strip() and self.queue.idle and name:
+            filled = bool(display.shown(self.folder, workspace.FILLED, name).files)
+        if filled:
+            command = commands.trial(self.examples[EXAMPLE], Path(self.scratch.name) / "trial")
+            self.queue.add(Work(TRIAL, "Timing a training step", [command], base=""))
+        return display.duration(pace, int(steps))
+
+    def tick(self, name: str, overlay: bool, base: str, steps: int, seen: tuple) -> list[Any]:
         """Return what changed since the state `seen`."""
+        estimate = self.estimate(name, base, steps)
         if not name:
-            return [gr.skip()] * 9
+            return [*[gr.skip()] * 10, estimate, seen]
         filled = display.filled(self.folder, name)
         trained = display.shown(self.folder, workspace.TRAINED, name)
+        validation = display.newest_validation(self.folder, name)
         work = self.queue.latest(name)
-        state = (name, overlay, filled.stamp, trained.stamp, work and work.state)
+        state = (name, overlay, filled.stamp, trained.stamp, validation, work and work.state)
         status = gr.update(value=display.status(self.queue, name))
-        busy = bool(work and not work.ended)
-        cancel = gr.update(visible=busy)
         if seen == state:
-            return [status, cancel, *[gr.skip()] * 6, state]
-        files = [(str(path), f"{n}. {path.name}") for n, path in enumerate(trained.files, 1)]
-        slider, download = gr.update(value=None, visible=False), gr.update(visible=False)
-        if filled.best:
-            pair = display.before_and_after(self.folder, name, filled.best, overlay)
-            slider = gr.update(value=pair, visible=True)
-            download = gr.update(value=str(filled.best), visible=True)
-        sheet = workspace.result_folder(self.folder, workspace.TRAINED, name) / "contact_sheet.png"
-        sheet_update = gr.update(
-            value=str(sheet) if sheet.exists() else None, visible=sheet.exists()
-        )
-        label = "Go on training" if display.resumable(self.folder, name) else "Train a model"
-        return [
-            status,
-            cancel,
-            slider,
-            download,
-            gr.update(value=files, visible=bool(files)),
-            sheet_update,
+            return [status, *[gr.skip()] * 9, estimate, state]
+        changed = [
+            gr.update(visible=bool(work and not work.ended)),  # the button that cancels
+            *self.best(name, filled.best, overlay),
+            *self.trained(name, trained.files),
+            gr.update(value=validation, visible=validation is not None and not trained.files),
             gr.update(value=verdicts.cards(self.folder, name)),
-            gr.update(value=label),
-            state,
         ]
+        return [status, *changed, estimate, state]
 
-    def compare(self, name: str, event: gr.SelectData) -> Any:
-        """Compare a completion of the gallery with the photo."""
+    def best(self, name: str, best: Path | None, overlay: bool) -> list[Any]:
+        """Return what shows the best of what the references have filled: slider, download."""
+        if best is None:
+            return [gr.update(value=None, visible=False)] * 2
+        pair = display.before_and_after(self.folder, name, best, overlay)
+        return [gr.update(value=pair, visible=True), gr.update(value=str(best), visible=True)]
+
+    def trained(self, name: str, files: tuple[Path, ...]) -> list[Any]:
+        """Return what shows a model's completions: gallery, files, choice, the button."""
+        captioned = [(str(path), f"{n}. {path.name}") for n, path in enumerate(files, 1)]
+        sheet = workspace.result_folder(self.folder, workspace.TRAINED, name) / CONTACT_SHEET
+        whole = [str(path) for path in (sheet, *files) if path.exists()]
+        word = "Go on training" if display.resumable(self.folder, name) else "Train a model"
+        there = bool(files)
+        shown = [gr.update(value=value, visible=there) for value in (captioned, whole)]
+        return [*shown, gr.update(visible=there), gr.update(value=word)]
+
+    def compare(self, name: str, against: str, before: int | None, event: gr.SelectData) -> Any:
+        """Compare a completion of the gallery with the photo, or with the one clicked before."""
         files = display.shown(self.folder, workspace.TRAINED, name).files
-        pair = display.before_and_after(self.folder, name, files[event.index], False)
-        return gr.update(value=pair, visible=True)
+        chosen = files[event.index]
+        if against == CLICKED_BEFORE and before is not None and before < len(files):
+            pair = display.two_completions(files[before], chosen)
+        else:
+            pair = display.before_and_after(self.folder, name, chosen, False)
+        return [gr.update(value=pair, visible=True), event.index]

@@ -22,7 +22,9 @@ from realfill.images.blend import composite
 from realfill.images.read import read_photo
 from realfill.pages import hide_hole
 from realfill.ranking_file import RANKING_FILE, read_ranking
+from realfill.record import VALIDATIONS
 from realfill.sampling.folder import BEST_FILE, PROVENANCE_FILE, numbered
+from realfill.scenes.progress import in_words
 
 FADED = 0.55
 """How much of the overlay's colours is seen over the picture."""
@@ -45,7 +47,7 @@ def status(queue: Queue, name: str) -> str:
     work = queue.latest(name) if name else None
     if work is None:
         return ""
-    text, share = in_words(queue, work)
+    text, share = sentence(queue, work)
     bar = ""
     if not work.ended:
         value = "" if share is None else f' value="{share:.3f}"'
@@ -56,7 +58,7 @@ def status(queue: Queue, name: str) -> str:
     return said + bar + command + "</details>"
 
 
-def in_words(queue: Queue, work: Work) -> tuple[str, float | None]:
+def sentence(queue: Queue, work: Work) -> tuple[str, float | None]:
     """Return what is being done, as a sentence, and how much of it is done."""
     if work.state == "waiting":
         place = queue.place(work) + 1
@@ -110,7 +112,27 @@ def before_and_after(
     return preview(hide_hole(photo, mask)), preview(after)
 
 
+def two_completions(first: Path, second: Path) -> tuple[Image.Image, Image.Image]:
+    """Return previews of two completions."""
+    return preview(read_photo(first)), preview(read_photo(second))
+
+
+def newest_validation(workspace: Path, name: str) -> str | None:
+    """Return the path of what a model made last while it was being trained, if there is any."""
+    folder = model_folder(workspace, name) / VALIDATIONS
+    pictures = list(folder.glob("step-*.png")) if folder.is_dir() else []
+    return str(max(pictures, key=lambda path: path.stat().st_mtime)) if pictures else None
+
+
+def duration(pace: float | None, steps: int) -> str:
+    """Return how long training takes, as a sentence, if a step takes `pace` seconds."""
+    if pace is None:
+        return "How long it takes is seen when it has begun."
+    said = in_words(pace * steps)
+    return f"{steps} steps take about {said} on this machine; then the completions are made."
+
+
 def resumable(workspace: Path, name: str) -> bool:
-    """Say whether a training was begun on the scene and is not finished."""
+    """Say whether training was begun on the scene and is not finished."""
     folder = model_folder(workspace, name)
     return folder.is_dir() and not shown(workspace, TRAINED, name).files

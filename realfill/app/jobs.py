@@ -1,5 +1,6 @@
 """What runs beside the page: the scripts, one at a time, in processes that can be ended."""
 
+import atexit
 import os
 import re
 import shlex
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +20,11 @@ from realfill.errors import UserError
 
 ROOT = Path(__file__).parent.parent.parent
 """The folder with the scripts."""
-PROGRESS = re.compile(r"^(\w+): +\d+%.*?(\d+)/(\d+) \[(?:[\d:]+)<([\d:?]+)(?:.*loss=([\d.]+))?")
-"""A progress bar of tqdm: name, done, all, time left, loss."""
+PROGRESS = re.compile(
+    r"^(\w+): +\d+%.*?(\d+)/(\d+) \[(?:[\d:]+)<([\d:?]+)"
+    r"(?:, +([\d.]+)(step/s|s/step))?(?:.*loss=([\d.]+))?"
+)
+"""A progress bar of tqdm: name, done, all, time left, pace and its unit, loss."""
 STAGES = {
     "geometry: finding the cameras": "finding out where the photos were taken",
     "geometry: cameras by": "comparing depths and colours",
@@ -30,6 +34,9 @@ STAGES = {
 }
 """What a line begins with, and what begins with it, in words; other lines change nothing."""
 KEPT_LINES = 40
+ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "COLUMNS": "120", "OMP_WAIT_POLICY": "PASSIVE"}
+"""Of the commands. Threads that wait give their core away: page and browser want it as well, and
+those that wait for one another in a loop were seen to take 15 times as long beside them."""
 Command = list[str]
 
 
@@ -50,6 +57,14 @@ class Work:
     """The last lines that the commands printed."""
     started: float = 0.0
     """By `time.monotonic`."""
+    prepare: Callable[[], None] | None = None
+    """Called before each command."""
+    base: str | None = None
+    """The base that is trained, if one is."""
+    pace: float | None = None
+    """Seconds that a training step takes, once that is known."""
+    begun: int = 0
+    """How many of the commands were begun."""
 
     @property
     def ended(self) -> bool:
@@ -66,21 +81,38 @@ class Queue:
         self.process: subprocess.Popen[str] | None = None
         self.changed = threading.Condition()
         threading.Thread(target=self.run_for_ever, daemon=True).start()
+        atexit.register(self.close)
 
-    def add(self, scene: str, title: str, commands: list[Command]) -> Work:
-        """Add work for a scene. Raises `UserError` if there is some for it already."""
-        work = Work(scene, title, commands)
+    def add(self, work: Work, after: str | None = None) -> Work:
+        """Add work for a scene; work with the title `after`, if it is being done, becomes it.
+
+        Raises `UserError` if there is other work for the scene already.
+        """
         with self.changed:
-            latest = self.latest(scene)
+            latest = self.latest(work.scene)
             if latest and not latest.ended:
-                raise UserError("This scene is being worked on: wait for it, or cancel it.")
+                if latest.title != after:
+                    raise UserError("This scene is being worked on: wait for it, or cancel it.")
+                latest.title, latest.prepare, latest.base = work.title, work.prepare, work.base
+                latest.commands = [*latest.commands, *work.commands]
+                return latest
             self.work.append(work)
             self.changed.notify_all()
         return work
 
+    def pace(self, base: str) -> float | None:
+        """Return the seconds that a training step of a base took last, if that is known."""
+        paces = (work.pace for work in reversed(self.work) if work.base == base)
+        return next((pace for pace in paces if pace), None)
+
     def latest(self, scene: str) -> Work | None:
         """Return the last work for a scene, or None."""
         return next((work for work in reversed(self.work) if work.scene == scene), None)
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return all(work.ended for work in self.work)
 
     def place(self, work: Work) -> int:
         """Return how many are before `work` in the line."""
@@ -96,6 +128,15 @@ class Queue:
             if running and self.process is not None:
                 end(self.process)
 
+    def close(self) -> None:
+        """End what is running; nothing more is begun."""
+        with self.changed:
+            for work in self.work:
+                if not work.ended:
+                    work.state = "cancelled"
+            if self.process is not None and self.process.poll() is None:
+                end(self.process)
+
     def run_for_ever(self) -> None:
         """Take the next piece of work as soon as there is one."""
         while True:
@@ -104,21 +145,30 @@ class Queue:
                     self.changed.wait()
                 work = waiting[0]
                 work.state, work.started = "running", time.monotonic()
-            for command in work.commands:
-                if work.state == "running":
-                    self.run(work, command)
-            if work.state == "running":
+            while command := self.next_command(work):
+                self.run(work, command)
+
+    def next_command(self, work: Work) -> Command | None:
+        """Return the next command of a running piece of work; without one, it is done."""
+        with self.changed:
+            if work.state == "running" and work.begun == len(work.commands):
                 work.state = "done"
+            if work.state != "running":
+                return None
+            work.begun += 1
+            return work.commands[work.begun - 1]
 
     def run(self, work: Work, command: Command) -> None:
         """Run one command, follow what it prints, and write down how it ended."""
+        if work.prepare:
+            work.prepare()
         with self.changed:
             if work.state != "running":
                 return
             self.process = subprocess.Popen(
                 [sys.executable, *command],
                 cwd=ROOT,
-                env=os.environ | {"PYTHONUNBUFFERED": "1", "COLUMNS": "120"},
+                env=os.environ | ENVIRONMENT,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -161,7 +211,9 @@ def follow(work: Work, line: str) -> None:
         if known:
             work.stage, work.share = known[0], None
         return
-    name, done, total, left, loss = bar.groups()
+    name, done, total, left, pace, unit, loss = bar.groups()
+    if pace and name == "training":
+        work.pace = float(pace) if unit == "s/step" else 1 / max(1e-3, float(pace))
     work.share = int(done) / max(1, int(total))
     work.stage = f"{name}: {done} of {total}, {left.replace('?', '…')} left"
     work.stage += f", loss {loss}" if loss else ""

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from realfill.app.workspace import PREVIEW
+from realfill.app.workspace import PAINTED, PREVIEW
 from realfill.errors import UserError
 from realfill.images.blend import scale_mask
 
@@ -19,10 +19,10 @@ WORK_SIDE = 640
 ROUNDS = 5
 
 
-def preview(photo: Image.Image) -> Image.Image:
-    """Return `photo` at a longest side of `PREVIEW` pixels at most."""
+def preview(photo: Image.Image, side: int = PREVIEW) -> Image.Image:
+    """Return `photo` at a longest side of `side` pixels at most."""
     small = photo.copy()
-    small.thumbnail((PREVIEW, PREVIEW), Image.Resampling.LANCZOS)
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
     return small
 
 
@@ -31,7 +31,7 @@ def editor_value(photo: Image.Image, mask: Image.Image | None) -> dict[str, Any]
 
     The mask is no layer of the editor, which would put it where the window's size has it.
     """
-    background = preview(photo)
+    background = preview(photo, PAINTED)
     if mask is not None:
         red = Image.new("RGB", background.size, PAINT)
         tinted = Image.blend(background, red, TINT)

@@ -10,23 +10,31 @@ import torch
 
 from realfill.app.workspace import FILLED, LOOKED, mask_of, references_of, result_folder
 from realfill.errors import UserError
+from realfill.geometry.cameras import MOST_VIEWS
 from realfill.geometry.files import RECORD
 from realfill.geometry.views import View
 from realfill.images.read import read_photo
 from realfill.pages import data_address, small_jpeg
 
 THUMBNAIL = 160
+SPARE = 0.25
+"""Of the matches that the used references have with the photo at least: a photo of another place
+has fewer by chance."""
 PLACES = 2000
 """Pixels of the hole that are looked up in a reference."""
 MEDIAN_DEPTH = 1.0
 """The inverse depth at which they are: views have the median depth as their unit."""
 
 
-def read_views(folder: Path) -> dict[str, View] | None:
-    """Return the views that geometry found by reference, or None if it did not look yet."""
+def read_views(folder: Path) -> tuple[dict[str, View], dict[str, int]] | None:
+    """Return the views that geometry found, and the matches with the photo, by reference.
+
+    None if it did not look yet.
+    """
     try:
-        said = json.loads((folder / RECORD).read_text("utf-8"))["views"]
-        return {name: View.from_record(view) for name, view in said.items()}
+        said = json.loads((folder / RECORD).read_text("utf-8"))
+        views = {name: View.from_record(view) for name, view in said["views"].items()}
+        return views, said["matches"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -45,8 +53,13 @@ def share_seen(view: View, hole: np.ndarray) -> float:
     return float(((seen >= 0) & (seen <= 1)).all(1).mean())
 
 
-def verdict(view: View | None, hole: np.ndarray) -> tuple[str, str]:
-    """Return a word's colour class and a sentence on a reference that geometry looked at."""
+def verdict(view: View | None, hole: np.ndarray, is_spare: bool = False) -> tuple[str, str]:
+    """Return a word's colour class and a sentence on a reference that geometry looked at.
+
+    A spare one matches the photo, but has no view as there are enough others.
+    """
+    if view is None and is_spare:
+        return "beside", "not needed: it matches the photo, but others are nearer or match better"
     if view is None:
         return "apart", "not tied: too little of it matches the photo (another place or season?)"
     share = share_seen(view, hole)
@@ -71,13 +84,16 @@ def cards(workspace: Path, name: str) -> str:
     """Return a page's part with a small picture of each reference and what is said of it."""
     mask = mask_of(workspace, name)
     folders = [result_folder(workspace, kind, name) for kind in (FILLED, LOOKED)]
-    views = next((views for folder in folders if (views := read_views(folder)) is not None), None)
+    found = next((found for folder in folders if (found := read_views(folder)) is not None), None)
     parts = []
     for number, path in enumerate(references_of(workspace, name), start=1):
         address = thumbnail(path, path.stat().st_mtime_ns)
         kind, said = "waiting", "not looked at yet"
-        if views is not None and mask is not None:
-            kind, said = verdict(views.get(path.name), np.asarray(mask) > 127)
+        if found is not None and mask is not None:
+            views, matches = found
+            least = SPARE * min((matches.get(name, 0) for name in views), default=0)
+            spare = len(views) >= MOST_VIEWS and matches.get(path.name, 0) > least
+            kind, said = verdict(views.get(path.name), np.asarray(mask) > 127, spare)
         parts.append(
             f'<figure class="{kind}"><img src="{address}" alt="photo {number}">'
             f"<figcaption><b>{number}</b> {html.escape(said)}</figcaption></figure>"

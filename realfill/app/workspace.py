@@ -13,15 +13,20 @@ import numpy as np
 from PIL import Image
 
 from realfill.errors import UserError
+from realfill.geometry.files import PICTURES, RECORD
 from realfill.images.blend import scale_mask
 from realfill.images.read import opened, read_mask, read_photo
+from realfill.record import RECORD_FILE
 from realfill.scene import find_image, list_images, load_scene
 from realfill.scenes.plan import COMPLETIONS, MODEL
 from realfill.storage import appears_whole, write_image
 
 SCENES, LOOKED, FILLED, TRAINED = "scenes", "looked", "filled", "trained"
 PREVIEW = 2048
-"""Longest side in pixels of what is painted on: browsers give back larger canvases black."""
+"""Longest side in pixels of what is shown."""
+PAINTED = 1280
+"""The same of what is painted on: browsers give back canvases over 4096 black, and take seconds
+for those over 2000 if they have no graphics card."""
 SAME = 0.002
 """Share of a mask's pixels that may differ for it to be the same, drawn at another size."""
 SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tiff"}
@@ -42,6 +47,19 @@ def result_folder(workspace: Path, kind: str, name: str) -> Path:
 def model_folder(workspace: Path, name: str) -> Path:
     """Return the folder of the model that was trained on a scene."""
     return workspace / TRAINED / name / MODEL
+
+
+def hand_over_geometry(workspace: Path, kind: str, name: str) -> None:
+    """Give what a look at the references found to a folder of completions that is not there yet."""
+    looked = result_folder(workspace, LOOKED, name)
+    folder = result_folder(workspace, kind, name)
+    if folder.exists() or not (looked / RECORD).exists():
+        return
+    with appears_whole(folder) as temporary:
+        temporary.mkdir(parents=True)
+        for part in (RECORD_FILE, RECORD, *PICTURES):
+            if (looked / part).exists():
+                shutil.copyfile(looked / part, temporary / part)
 
 
 def list_scenes(workspace: Path) -> list[str]:
