@@ -12,6 +12,8 @@ MOST_SAMPLES = 2000
 """Neighbouring pixels err alike: more of them than this do not make a fit surer."""
 PRIOR = 5.0
 """Holds the logistic fit near the share of right pixels in the band, in samples."""
+MOST_STEPS, SMALLEST_STEP = 50, 1e-9
+"""Of that fit."""
 
 
 def evidence(disagreement: Tensor, cost: Tensor) -> Tensor:
@@ -44,22 +46,36 @@ def share_right(clues: Tensor, error: Tensor, region: Tensor) -> Tensor:
     known = clues[:, region].double()
     middle, scale = known.mean(1, keepdim=True), known.std(1, correction=0, keepdim=True) + 1e-6
     inputs, right = ((known - middle) / scale).T, (error[region] < RIGHT).double()
-    samples = min(MOST_SAMPLES, len(right))
-    start = torch.logit(right.mean().clamp(0.01, 0.99))
-    base, slopes = start.clone().requires_grad_(), torch.zeros_like(middle[:, 0]).requires_grad_()
-    optimizer = torch.optim.LBFGS([base, slopes], max_iter=100, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        misfit = F.binary_cross_entropy_with_logits(inputs @ slopes + base, right)
-        total = misfit + PRIOR / samples * (slopes.square().sum() + (base - start).square()) / 2
-        total.backward()
-        return total
-
-    optimizer.step(loss)
+    inputs = torch.cat([torch.ones_like(inputs[:, :1]), inputs], 1)
+    start = torch.zeros_like(inputs[0])
+    start[0] = torch.logit(right.mean().clamp(0.01, 0.99))
+    base, *slopes = fit_logistic(inputs, right, start, PRIOR / min(MOST_SAMPLES, len(right)))
     terms = (clues.flatten(1) - middle) / scale
-    with torch.no_grad():
-        return torch.sigmoid(slopes @ terms + base).float().reshape(region.shape)
+    return torch.sigmoid(torch.stack(slopes) @ terms + base).float().reshape(region.shape)
+
+
+def fit_logistic(inputs: Tensor, right: Tensor, start: Tensor, hold: float) -> Tensor:
+    """Return the weights `(C,)` of a logistic regression of `right` `(N,)` on `inputs` `(N, C)`.
+
+    By Newton's method; `hold` keeps them near `start`. torch's optimizers take seconds to import.
+    """
+
+    def loss(weights: Tensor) -> Tensor:
+        misfit = F.binary_cross_entropy_with_logits(inputs @ weights, right)
+        return misfit + hold * (weights - start).square().sum() / 2
+
+    weights, least = start, loss(start)
+    for _ in range(MOST_STEPS):
+        share = torch.sigmoid(inputs @ weights)
+        slope = inputs.T @ (share - right) / len(right) + hold * (weights - start)
+        bent = (inputs.T * (share * (1 - share))) @ inputs / len(right)
+        step = torch.linalg.solve(bent + hold * torch.eye(len(start)).to(bent), slope)
+        while (now := loss(weights - step)) > least and step.abs().max() > SMALLEST_STEP:
+            step = step / 2
+        weights, least = weights - step, now
+        if step.abs().max() <= SMALLEST_STEP:
+            break
+    return weights
 
 
 def limit(share: Tensor, known: float) -> Tensor:

@@ -8,8 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
+import numpy as np
 import torch
-from PIL import Image, ImageChops, ImageFilter, ImageStat
+from PIL import Image, ImageChops, ImageStat
 
 from realfill.errors import UserError
 from realfill.geometry.files import PICTURES, RECORD, REPORT
@@ -100,10 +101,10 @@ def confident_mask(prefill: Prefill, mask: Image.Image) -> Image.Image:
     limit = round(255 * CONFIDENT)
     confident = prefill.confidence.point([255 if value >= limit else 0 for value in range(256)])
     confident = ImageChops.lighter(confident, ImageChops.invert(mask))
-    grow, shrink = ImageFilter.MaxFilter(width), ImageFilter.MinFilter(width)
-    for step in (grow, shrink, shrink, grow):
-        confident = confident.filter(step)
-    return ImageChops.darker(confident, mask)
+    square, pixels = np.ones((width, width), np.uint8), np.asarray(confident)
+    for how in (cv2.MORPH_CLOSE, cv2.MORPH_OPEN):
+        pixels = cv2.morphologyEx(pixels, how, square)
+    return ImageChops.darker(Image.fromarray(pixels), mask)
 
 
 def guide(scene: Scene, prefill: Prefill) -> tuple[Scene, float]:

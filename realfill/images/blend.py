@@ -1,5 +1,6 @@
 """Sizes, feathered masks and composites: plain image arithmetic, with no model in it."""
 
+import cv2
 import numpy as np
 from PIL import Image, ImageFilter
 
@@ -53,7 +54,9 @@ def feather_radius(size: tuple[int, int]) -> int:
 
 def grow(mask: Image.Image) -> Image.Image:
     """Grow a mask by the feather radius of its size."""
-    return mask.filter(ImageFilter.MaxFilter(2 * feather_radius(mask.size) + 1))
+    width = 2 * feather_radius(mask.size) + 1
+    # Pillow's filter does the same and takes 20 s for 24 megapixels.
+    return Image.fromarray(cv2.dilate(np.asarray(mask), np.ones((width, width), np.uint8)))
 
 
 def feather(mask: Image.Image) -> Image.Image:
