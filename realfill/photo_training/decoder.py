@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from diffusers import StableDiffusionInpaintPipeline
 from torch import Tensor
 
+from realfill.devices import autocast
 from realfill.model.decoder import HarmonizingDecoder
 from realfill.photo_training.colour_shifts import shift_colours
 from realfill.photo_training.photos import Photos, draw_crops, draw_masks
@@ -130,7 +131,7 @@ def decoding_loss(decoder: HarmonizingDecoder, source: Source) -> Callable[[int]
 
     def draw_loss(step: int) -> Tensor:
         examples = source.draw(step)
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             decoded = decoder(examples.latents, examples.truth, examples.masks)
         weights = pixel_weights(examples.masks, examples.likeness)
         return weighted_error(decoded.float() - examples.truth, weights)

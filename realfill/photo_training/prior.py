@@ -8,6 +8,7 @@ from diffusers import DDPMScheduler, StableDiffusionInpaintPipeline
 from torch import Tensor
 from torch.nn import functional as F
 
+from realfill.devices import autocast
 from realfill.model.prior import Prior
 from realfill.photo_training.photos import Photos, draw_crops, draw_masks
 from realfill.seeds import derive_seed
@@ -49,7 +50,7 @@ def alignment_loss(prior: Prior, task: Task, control: bool = False) -> Callable[
         timesteps = torch.randint(last, (len(crops),), generator=generator, device=device)
         noisy = task.scheduler.add_noise(latents, noise, timesteps)
         inputs = torch.cat([noisy, F.interpolate(masks, size=latents.shape[2:]), conditions], 1)
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             embeddings = prior.embed(crops, masks)
             embeddings = embeddings.roll(1, 0) if control else embeddings
             predicted = pipeline.unet(

@@ -6,6 +6,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from realfill.devices import autocast
 from realfill.photo_training.photos import Photos, draw_crops
 from realfill.seeds import derive_seed
 from realfill.training.masks import random_rectangles
@@ -60,7 +61,7 @@ def reconstruction_loss(
         masked = batch_size // 3
         holes = random_rectangles(masked, CROP, host).to(device, non_blocking=True)
         crops[:masked] *= 1 - holes
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             posterior = autoencoder.encode(crops).latent_dist
             decoded = autoencoder.decode(posterior.sample()).sample
         difference = decoded.float() - crops

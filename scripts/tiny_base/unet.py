@@ -18,6 +18,7 @@ from diffusers import (
 )
 from torch import Tensor
 
+from realfill.devices import autocast
 from realfill.photo_training.photos import Photos, draw_crops, draw_masks
 from realfill.seeds import derive_seed
 from scripts.tiny_base import SIZE
@@ -103,7 +104,7 @@ def encode_crops(
     device = photos.pixels.device
     crops = draw_crops(photos, count, SIZE, torch.Generator(device).manual_seed(seed))
     masks = draw_masks(count, SIZE, torch.Generator().manual_seed(seed)).to(device)
-    with torch.autocast(device.type, torch.bfloat16):
+    with autocast(device):
         encoded = vae.encode(torch.cat([crops, crops * (1 - masks)])).latent_dist.mean
     latents, conditions = (encoded.float() * vae.config.scaling_factor).chunk(2)
     return latents, conditions, F.interpolate(masks, size=latents.shape[2:])
@@ -152,7 +153,7 @@ def denoising_loss(
         noisy = scheduler.add_noise(latents, noise, timesteps)
         inputs = torch.cat([noisy, masks, conditions], 1)
         rows = torch.randint(len(embeddings), (batch_size,), generator=generator, device=device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             predicted = unet(inputs, timesteps, embeddings[rows], return_dict=False)[0]
         errors = (predicted.float() - scheduler.get_velocity(latents, noise, timesteps)).square()
         return ((KNOWN_WEIGHT + (1 - KNOWN_WEIGHT) * masks) * errors).mean()
