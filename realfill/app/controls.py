@@ -189,10 +189,10 @@ class Controls:
 
         The embedded base is tried out for that, once a photo is filled and nothing else is done.
         """
-        pace, filled = self.queue.pace(base.strip()), False
-        if pace is None and not base.strip() and self.queue.idle and name:
-            filled = bool(display.shown(self.folder, workspace.FILLED, name).files)
-        if filled:
+        pace, before = self.queue.pace(base.strip()), self.queue.latest(TRIAL)
+        wanted = pace is None and not base.strip() and self.queue.idle
+        wanted = wanted and (before is None or before.state == "cancelled")
+        if wanted and name and display.shown(self.folder, workspace.FILLED, name).files:
             command = commands.trial(self.examples[EXAMPLE], Path(self.scratch.name) / "trial")
             self.queue.add(Work(TRIAL, "Timing a training step", [command], base=""))
         return display.duration(pace, int(steps))
