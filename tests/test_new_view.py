@@ -141,9 +141,8 @@ def test_scenes_and_the_targets_pose(tmp_path: Path) -> None:
     batch = photos.draw(2, 32, torch.Generator().manual_seed(0))
     assert batch.images.shape == (2, 3, 32, 64) and batch.poses.shape == (2, 4)
     assert not batch.masks[..., :32].any() and batch.masks[..., 32:].all()
-    reference, told = nearest(place)
-    assert reference.stem == "near"
-    assert told[1] == pytest.approx(np.sin(TURNS["near"][0]), abs=0.02)
+    assert nearest(found) == "near"
+    assert pose_between(found["near"])[1] == pytest.approx(np.sin(TURNS["near"][0]), abs=0.02)
     flat = write_flat_scene(tmp_path / "flat")
     (tmp_path / "tokens").touch()
     with pytest.raises(UserError, match="parallax"):

@@ -11,10 +11,9 @@ import torch
 
 from realfill.canvas.poses import Pose, pose, pose_between, rotation
 from realfill.canvas.shapes import CORNERS, cut
-from realfill.canvas.task_photos import normal, photos_in, pixels
+from realfill.canvas.task_photos import find_photos, normal, pixels
 from realfill.errors import UserError
-from realfill.geometry.cameras import find_cameras
-from realfill.geometry.features import find_correspondences
+from realfill.geometry.findings import views_with_depth
 from realfill.geometry.hypotheses import guess_intrinsics
 from realfill.geometry.views import View
 from realfill.scene import load_scene
@@ -99,15 +98,11 @@ def find_views(folder: Path, device: torch.device) -> ViewPhotos:
 
     Raises `UserError`.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give a folder of photos or of scene folders")
-    scenes = [path.parent for path in sorted(folder.glob("*/ref"))]
-    if not scenes:
-        places = [[(path, None)] for path in photos_in(folder)]
-        if not places:
-            raise UserError(f"{folder}: no photos and no scene folders with ref/ in it")
-        return ViewPhotos(places, device)
-    places = [place for scene in scenes if len(place := views_of(scene, device)) > 1]
+    groups = find_photos(folder, "view", None, device).groups
+    if groups[0][0].parent == folder:
+        return ViewPhotos([[(path, None)] for [path] in groups], device)
+    places = [views_of(path.parent.parent, device) for path, *_ in groups]
+    places = [place for place in places if len(place) > 1]
     if not places:
         raise UserError(
             f"{folder}: no scene in it has two references whose cameras are found; give scenes "
@@ -118,7 +113,5 @@ def find_views(folder: Path, device: torch.device) -> ViewPhotos:
 
 def views_of(folder: Path, device: torch.device) -> list[tuple[Path, View]]:
     """Return the references of a scene whose cameras are found, with their views."""
-    scene = load_scene(folder)
-    matches = find_correspondences(scene.target, scene.mask, scene.references)
-    views = find_cameras(scene, matches, device).views
-    return [(folder / "ref" / name, view) for name, view in views.items() if not view.is_plane]
+    views = views_with_depth(load_scene(folder), device)
+    return [(folder / "ref" / name, view) for name, view in views.items()]

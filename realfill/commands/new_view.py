@@ -67,8 +67,7 @@ def main(argv: list[str] | None = None) -> None:
 
     if scene is not None:
         size = scene.target.size
-        path, told = target_of(given.scene)
-        photo = read_photo(path)
+        photo, told = target_of(scene)
     else:
         assert photo is not None  # one of both was given
         right, up = map(radians, given.turn)

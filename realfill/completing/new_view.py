@@ -1,6 +1,5 @@
 """A place from where no photo was taken: the canvas's right side, painted by a pose."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ from PIL import Image
 from realfill.canvas.layout import GREY, lay_out
 from realfill.canvas.poses import POSE_FILE, Pose, pose_between, read_pose_encoder
 from realfill.canvas.tokens import add_tokens, read_tokens
-from realfill.canvas.view_photos import views_of
 from realfill.completing.job import ModelFlags
 from realfill.completing.model_filler import load_model, settle
 from realfill.devices import start_process
 from realfill.errors import UserError
+from realfill.geometry.findings import views_with_depth
 from realfill.geometry.views import View
 from realfill.images.blend import resize
 from realfill.lock import one_writer
@@ -49,24 +48,24 @@ class NewView:
     overwrite: bool = False
 
 
-def target_of(folder: Path) -> tuple[Path, Pose]:
-    """Return a scene's reference that is nearest to its target, and the target's pose seen from it.
+def target_of(scene: Scene) -> tuple[Image.Image, Pose]:
+    """Return the reference that is nearest to the target, and the target's pose as seen from it.
 
     The cameras are ours. Raises `UserError` if no reference's is found.
     """
-    views = views_of(folder, torch.device("cpu"))
+    views = views_with_depth(scene, torch.device("cpu"))
     if not views:
         raise UserError(
-            f"{folder}: the photos do not tell how their cameras lie (no parallax, or nothing in "
-            "common); give --image and --turn"
+            f"{scene.name}: the photos do not tell how their cameras lie (no parallax, or nothing "
+            "in common); give --image and --turn"
         )
-    return nearest(views)
+    name = nearest(views)
+    return scene.references[name], pose_between(views[name])
 
 
-def nearest(views: Sequence[tuple[Path, View]]) -> tuple[Path, Pose]:
-    """Return the photo whose camera is nearest to the target, and the target's pose from it."""
-    path, view = min(views, key=lambda each: float((each[1].center ** 2).sum()))
-    return path, pose_between(view)
+def nearest(views: dict[str, View]) -> str:
+    """Return the name of the reference whose camera is nearest to the target."""
+    return min(views, key=lambda name: float((views[name].center ** 2).sum()))
 
 
 def paint_view(view: NewView) -> None:

@@ -11,8 +11,8 @@ import torch
 from realfill.geometry.cameras import explained, find_cameras, without_copies
 from realfill.geometry.features import Correspondences, find_correspondences
 from realfill.geometry.prefill import Depths, Prefill, find_depths, make_prefill
-from realfill.geometry.relative import DepthModel
-from realfill.geometry.views import Cameras
+from realfill.geometry.relative import DepthModel, Shapes
+from realfill.geometry.views import Cameras, View
 from realfill.scene import Scene
 
 DEPTHS_TRIED = 512
@@ -49,17 +49,31 @@ def look(scene: Scene, device: torch.device, depth_model: DepthModel | None = No
     shapes = depth_model and depth_model.shapes(scene)
     print("geometry: finding the cameras")
     with one_thread():
-        with timed(seconds, "features and matches"):
-            references = without_copies(scene.target, scene.mask, scene.references)
-            matches = find_correspondences(scene.target, scene.mask, references)
-        with timed(seconds, "hypotheses"):
-            cameras = find_cameras(scene, matches, device, shapes)
+        matches, cameras = tie(scene, device, shapes, seconds)
         print(f"geometry: cameras by {cameras.method}; comparing depths and colours")
         with timed(seconds, "depths"):
             depths = find_depths(scene, cameras, device, shapes)
         with timed(seconds, "rendering"):
             prefill = make_prefill(scene, cameras, depths)
     return Findings(matches, cameras, depths, prefill, seconds)
+
+
+def tie(
+    scene: Scene, device: torch.device, shapes: Shapes | None, seconds: dict[str, float]
+) -> tuple[Correspondences, Cameras]:
+    """Match the photos of a scene and find their cameras; write down how long each takes."""
+    with timed(seconds, "features and matches"):
+        references = without_copies(scene.target, scene.mask, scene.references)
+        matches = find_correspondences(scene.target, scene.mask, references)
+    with timed(seconds, "hypotheses"):
+        return matches, find_cameras(scene, matches, device, shapes)
+
+
+def views_with_depth(scene: Scene, device: torch.device) -> dict[str, View]:
+    """Return the views by reference that tell how its camera lies to the target's."""
+    with one_thread():
+        _, cameras = tie(scene, device, None, {})
+    return {name: view for name, view in cameras.views.items() if not view.is_plane}
 
 
 @contextmanager
