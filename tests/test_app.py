@@ -146,7 +146,7 @@ def test_the_object_that_was_marked_is_found() -> None:
         separate(photo, Image.new("L", photo.size))
 
 
-def test_what_is_said_of_a_reference() -> None:
+def test_what_is_said_of_a_reference(tmp_path: Path) -> None:
     hole = np.zeros((90, 120), bool)
     hole[30:70, 40:80] = True
     same = view_by_homography(np.eye(3), (120, 90), (120, 90))
@@ -157,6 +157,8 @@ def test_what_is_said_of_a_reference() -> None:
     kinds = [verdicts.verdict(view, hole)[0] for view in (same, away, None)]
     assert kinds == ["tied", "beside", "apart"]
     assert verdicts.verdict(None, hole, is_spare=True)[0] == "beside"
+    (tmp_path / "cameras.json").write_text(json.dumps({"views": {"1.jpg": same.record()}}))
+    assert verdicts.read_views(tmp_path) == ({"1.jpg": same}, {}), "of an earlier release"
     assert View.from_record(json.loads(json.dumps(shifted.record()))) == shifted
 
 

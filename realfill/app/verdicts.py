@@ -34,7 +34,7 @@ def read_views(folder: Path) -> tuple[dict[str, View], dict[str, int]] | None:
     try:
         said = json.loads((folder / RECORD).read_text("utf-8"))
         views = {name: View.from_record(view) for name, view in said["views"].items()}
-        return views, said["matches"]
+        return views, said.get("matches", {})  # records of earlier releases have none
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
