@@ -76,8 +76,8 @@ def make_plan(arguments: Namespace, parser: ArgumentParser) -> Plan:
     asked = complete.parse_arguments([*shlex.split(arguments.infer_flags), *inference])
     if asked.fill == "none" or asked.validation_image or asked.validation_mask:
         parser.error("--infer_flags: --geometry only and --validation_image are for infer.py alone")
-    if arguments.fill == "model":
-        asked.model_path = None  # each scene has its own
+    if arguments.fill != "canvas":
+        asked.model_path = None  # each scene has its own, if any
     return Plan(
         output_dir=arguments.output_dir,
         training=train.parse_arguments([*shlex.split(arguments.train_flags), *training]),
