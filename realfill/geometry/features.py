@@ -34,7 +34,7 @@ class Correspondences(NamedTuple):
     """`(N, 2)` a photo: x, y in pixels of the working size, first pixel's centre at (0.5, 0.5)."""
     pairs: dict[tuple[int, int], np.ndarray]
     """`(M, 2)` a pair of photos: indices into the points of either."""
-    with_target: dict[str, int] = {}  # noqa: RUF012 (it is not changed)
+    with_target: dict[str, int]
     """Matches with the target, of all references."""
 
     def places(self, first: int, second: int) -> tuple[np.ndarray, np.ndarray]:
@@ -79,8 +79,9 @@ def find_correspondences(
     names, photos = list(references), [target, *references.values()]
     sizes = [work_size(photos[photo].size) for photo in kept]
     counts = {name: len(every[photo].points) for photo, name in enumerate(names, 1)}
-    found = index([names[photo - 1] for photo in kept[1:]], sizes, matches)
-    return found._replace(with_target=counts)
+    return Correspondences(
+        [names[photo - 1] for photo in kept[1:]], sizes, *index(len(kept), matches), counts
+    )
 
 
 def match_with_target(
@@ -113,15 +114,13 @@ def extract(
 
 
 def index(
-    names: list[str], sizes: list[tuple[int, int]], matches: dict[tuple[int, int], Matches]
-) -> Correspondences:
-    """Turn the matching points of pairs into keypoints that the pairs of a photo share."""
+    count: int, matches: dict[tuple[int, int], Matches]
+) -> tuple[list[np.ndarray], dict[tuple[int, int], np.ndarray]]:
+    """Return keypoints that the pairs of a photo share, and their matches, for `count` photos."""
     points, pairs = [], {pair: np.zeros((len(m.points), 2), int) for pair, m in matches.items()}
-    for photo in range(len(sizes)):
+    for photo in range(count):
         uses = [
-            (pair, pair.index(photo))
-            for pair in combinations(range(len(sizes)), 2)
-            if photo in pair
+            (pair, pair.index(photo)) for pair in combinations(range(count), 2) if photo in pair
         ]
         places = [matches[pair][side] for pair, side in uses]
         together = np.concatenate([*places, np.empty((0, 2))]).round(3)
@@ -131,4 +130,4 @@ def index(
         parts = np.split(which.ravel(), ends[:-1]) if uses else []
         for (pair, side), part in zip(uses, parts, strict=True):
             pairs[pair][:, side] = part
-    return Correspondences(names, sizes, points, pairs)
+    return points, pairs

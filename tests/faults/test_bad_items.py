@@ -235,6 +235,6 @@ def test_a_crash_of_structure_from_motion_is_said(scene_folder: Path) -> None:
     photos = list(load_scene(scene_folder).references.values())
     points = [np.zeros(4, np.float32)] * 2
     pairs = {(0, 1): np.zeros((30, 2), np.uint32)}
-    found = Correspondences(["1"], [photo.size for photo in photos], points, pairs)
+    found = Correspondences(["1"], [photo.size for photo in photos], points, pairs, {})
     with pytest.raises(UserError, match="structure from motion crashed"):
         map_photos(found, photos)
