@@ -174,6 +174,8 @@ def test_what_a_look_found_is_handed_over(tmp_path: Path, photo: Path) -> None:
     workspace.hand_over_geometry(tmp_path, workspace.FILLED, name)
     handed = sorted(path.name for path in filled.iterdir())
     assert handed == ["cameras.json", "prefill.png", "realfill.json"], "not what was made of it"
+    (tmp_path / workspace.TRAINED).write_text("no folder")
+    workspace.hand_over_geometry(tmp_path, workspace.TRAINED, name)  # what comes next will say so
 
 
 def test_the_commands_are_those_of_the_scripts(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ WORKSPACE/trained/NAME    a model and its completions, by complete_scenes.py
 """
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -50,12 +51,15 @@ def model_folder(workspace: Path, name: str) -> Path:
 
 
 def hand_over_geometry(workspace: Path, kind: str, name: str) -> None:
-    """Give what a look at the references found to a folder of completions that is not there yet."""
+    """Give what a look at the references found to a folder of completions that is not there yet.
+
+    If it cannot be written, the work itself will say so.
+    """
     looked = result_folder(workspace, LOOKED, name)
     folder = result_folder(workspace, kind, name)
     if folder.exists() or not (looked / RECORD).exists():
         return
-    with appears_whole(folder) as temporary:
+    with suppress(OSError), appears_whole(folder) as temporary:
         temporary.mkdir(parents=True)
         for part in (RECORD_FILE, RECORD, *PICTURES):
             if (looked / part).exists():
