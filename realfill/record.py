@@ -190,6 +190,20 @@ def claim(folder: Path, script: str, names: Iterable[str]) -> list[str]:
     return sorted({*own, *names})
 
 
+def holds_another(record: Record, folder: Path, what: str, overwrite: bool) -> bool:
+    """Say whether the same script left something in `folder` with other settings than `record`'s.
+
+    Raises `UserError`, calling it `what`, unless it may be overwritten.
+    """
+    before = Record.read(folder)
+    differs = bool(before.script) and before.settings != record.settings
+    if differs and not overwrite:
+        raise UserError(
+            f"{folder}: holds another {what}; give --overwrite, or another --output_dir"
+        )
+    return differs
+
+
 def refuse_scene(output_dir: Path, scene: Path | None) -> None:
     """Raise `UserError` if `output_dir` is a scene, or lies among the photos of one.
 

@@ -16,7 +16,7 @@ from realfill.errors import UserError
 from realfill.images.blend import cut_mask, grow, resize
 from realfill.images.read import read_photo
 from realfill.lock import one_writer
-from realfill.record import Record, all_versions, claim, refuse_model, refuse_scene
+from realfill.record import Record, all_versions, claim, holds_another, refuse_model, refuse_scene
 from realfill.sampling.folder import BEST_FILE
 from realfill.scene import Scene
 from realfill.sheets.contact import BACKGROUND, SHEET, draw_grid, mark_hole, trim
@@ -70,12 +70,7 @@ def reposition(move: Move) -> None:
     with one_writer(move.output_dir):
         state.wait_for_everyone()
         record = make_record(move)
-        before = Record.read(move.output_dir)
-        same = not before.script or before.settings == record.settings
-        if not same and not move.overwrite:
-            raise UserError(
-                f"{move.output_dir}: holds another move; give --overwrite, or another --output_dir"
-            )
+        holds_another(record, move.output_dir, "move", move.overwrite)
         if state.is_main_process:
             record.write(move.output_dir)
         removed = fill(move, REMOVED, move.photo, grow(move.subject), move.model)

@@ -21,7 +21,7 @@ from realfill.geometry.views import View
 from realfill.images.blend import resize
 from realfill.lock import one_writer
 from realfill.model.integrity import fingerprint
-from realfill.record import Record, all_versions, claim, refuse_model, refuse_scene
+from realfill.record import Record, all_versions, claim, holds_another, refuse_model, refuse_scene
 from realfill.sampling.folder import file_name, overwriting
 from realfill.sampling.sampler import sample_all
 from realfill.scene import Scene
@@ -80,13 +80,8 @@ def paint_view(view: NewView) -> None:
         state.wait_for_everyone()
         files = claim(folder, SCRIPT, map(file_name, range(view.num_images)))
         pipeline, sampling, settings = prepare(view, state)
-        before = Record.read(folder)
-        differs = bool(before.script) and before.settings != settings
-        if differs and not view.overwrite:
-            raise UserError(
-                f"{folder}: holds another view; give --overwrite, or another --output_dir"
-            )
         record = Record(script=SCRIPT, files=files, settings=settings, versions=all_versions())
+        differs = holds_another(record, folder, "view", view.overwrite)
         with overwriting(folder, differs, state, SCRIPT) as stage:
             if state.is_main_process:
                 record.write(stage)
