@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from realfill.geometry.calibration import evidence, share_right
+from realfill.geometry.calibration import evidence, fit_logistic, share_right
 from realfill.geometry.colour_grid import Recolouring, fit_grid, recolour
 from realfill.geometry.colours import apply_tone
 from realfill.geometry.prefill import fit_colours
@@ -100,3 +101,16 @@ def recoloured(photo: Tensor, target: Tensor, known: Tensor) -> Tensor:
     grid = fit_grid(photo, target, known, points, corners)
     identity = torch.cat([torch.zeros(1, 3), torch.eye(3), torch.zeros(3, 3)])
     return recolour(photo, Recolouring(identity, grid, corners), points)
+
+
+def test_the_logistic_fit_is_that_of_scikit_learn() -> None:
+    model = pytest.importorskip("sklearn.linear_model").LogisticRegression
+    random, hold = torch.Generator().manual_seed(0), 0.01
+    inputs = torch.randn(400, 4, generator=random).double()
+    score = inputs @ torch.tensor([0.5, 2.0, -1.0, 0.0]).double()
+    noise = torch.randn(400, generator=random)
+    for right in (score + noise > 0, score > 0, score > 3):  # the second can be told apart
+        found = fit_logistic(inputs, right.double(), torch.zeros(4).double(), hold)
+        reference = model(C=1 / (hold * len(inputs)), fit_intercept=False, tol=1e-10)
+        expected = reference.fit(inputs.numpy(), right.numpy()).coef_[0]
+        assert np.allclose(found.numpy(), expected, atol=1e-4)
