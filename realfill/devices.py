@@ -62,7 +62,7 @@ def choose_precision(device: torch.device, requested: str | None) -> str:
 def autocast(device: torch.device) -> torch.autocast:
     """Return a context in which `device` computes in bfloat16, if it does that fast.
 
-    A CPU without instructions for it takes 15 times as long with it.
+    A CPU without instructions for it takes many times as long with it.
     """
     fast = choose_precision(device, None) == "bf16"
     return torch.autocast(device.type, torch.bfloat16, enabled=fast)

@@ -55,7 +55,7 @@ def train(workspace: Path, name: str, base: str, steps: int, count: int) -> Comm
 
 
 def trial(scene: Path, folder: Path) -> Command:
-    """Return the command that trains the embedded base for as long as shows how long it takes."""
+    """Return the command that trains the embedded base for a few steps, to time them."""
     flags = ["--train_data_dir", str(scene), "--output_dir", str(folder)]
     flags += ["--max_train_steps", str(TRIAL_STEPS), "--report_to", "none"]
     return ["train_realfill.py", "@data/demo.args", *flags]

@@ -127,7 +127,7 @@ def newest_validation(workspace: Path, name: str) -> str | None:
 def duration(pace: float | None, steps: int) -> str:
     """Return how long training takes, as a sentence, if a step takes `pace` seconds."""
     if pace is None:
-        return "How long it takes is seen when it has begun."
+        return "How long it takes will show once it has begun."
     said = in_words(pace * steps)
     return f"{steps} steps take about {said} on this machine; then the completions are made."
 

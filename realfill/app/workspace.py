@@ -26,8 +26,8 @@ SCENES, LOOKED, FILLED, TRAINED = "scenes", "looked", "filled", "trained"
 PREVIEW = 2048
 """Longest side in pixels of what is shown."""
 PAINTED = 1280
-"""The same of what is painted on: browsers give back canvases over 4096 black, and take seconds
-for those over 2000 if they have no graphics card."""
+"""The same of what is painted on: browsers give back very large canvases black, and need many
+seconds for 2048 pixels if they have no graphics card."""
 SAME = 0.002
 """Share of a mask's pixels that may differ for it to be the same, drawn at another size."""
 SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tiff"}

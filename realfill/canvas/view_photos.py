@@ -1,4 +1,4 @@
-"""What new views are learned from: pairs of photos of which it is known how their cameras lie."""
+"""What new views are learned from: pairs of photos whose cameras are known."""
 
 import hashlib
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ AZIMUTH, ELEVATION = np.radians(30), np.radians(15)
 
 @dataclass(frozen=True)
 class ViewPhotos:
-    """Places to draw two views of: photos with views, or one photo that a camera turns before."""
+    """Places to draw two views of: photos with cameras, or one that a turning camera sees twice."""
 
     places: Sequence[Sequence[tuple[Path, View | None]]]
     device: torch.device

@@ -56,8 +56,8 @@ def target_of(scene: Scene) -> tuple[Image.Image, Pose]:
     views = views_with_depth(scene, torch.device("cpu"))
     if not views:
         raise UserError(
-            f"{scene.name}: the photos do not tell how their cameras lie (no parallax, or nothing "
-            "in common); give --image and --turn"
+            f"{scene.name}: the photos do not tell where their cameras stood (no parallax, or "
+            "nothing in common); give --image and --turn"
         )
     name = nearest(views)
     return scene.references[name], pose_between(views[name])

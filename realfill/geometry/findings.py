@@ -70,7 +70,7 @@ def tie(
 
 
 def views_with_depth(scene: Scene, device: torch.device) -> dict[str, View]:
-    """Return the views by reference that tell how its camera lies to the target's."""
+    """Return, by reference, the views that tell where its camera stood, which planes do not."""
     with one_thread():
         _, cameras = tie(scene, device, None, {})
     return {name: view for name, view in cameras.views.items() if not view.is_plane}
