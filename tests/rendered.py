@@ -72,3 +72,11 @@ def to_image(photo: np.ndarray) -> Image.Image:
 
 def hole_of(scene: Scene) -> np.ndarray:
     return np.asarray(scene.mask) > 127
+
+
+def variant(scene: Scene, **references: Image.Image) -> Scene:
+    return Scene(scene.name, references, scene.target, scene.mask)
+
+
+def foreign_photo() -> Image.Image:
+    return to_image(draw_texture(7)[:288, :384])
