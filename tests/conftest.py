@@ -156,6 +156,20 @@ def rendered() -> tuple:
     return render_scene()
 
 
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of photos, `photos`; its neighbour `objects` has their label maps."""
+    folder = tmp_path_factory.mktemp("data")
+    for name in ("photos", "objects"):
+        (folder / name).mkdir()
+    for index in range(3):
+        draw_photo(index).save(folder / "photos" / f"{index}.png")
+        labels = np.zeros((90, 120), np.uint8)
+        labels[30:60, 40:80] = 1 + index
+        Image.fromarray(labels).save(folder / "objects" / f"{index}.png")
+    return folder / "photos"
+
+
 @pytest.fixture
 def browser() -> "Iterator[webdriver.Chrome]":
     """Start Chromium without a window; it needs `apt-get install chromium chromium-driver`."""

@@ -27,16 +27,16 @@ from realfill.geometry.hypotheses import guess_intrinsics
 from tests.bases import write_view_tokens
 from tests.conftest import draw_photo
 from tests.helpers import write_flat_scene
-from tests.rendered import TURNS, render_scene
+from tests.rendered import TURNS
 
 CPU = torch.device("cpu")
 
 
-def test_a_pose_says_how_cameras_lie() -> None:
+def test_a_pose_says_how_cameras_lie(rendered) -> None:
     """A rotation is checked against its axis and angle, a way forward against the one made."""
     assert np.allclose(rotation(0.3, 0), cv2.Rodrigues(np.array([0, -0.3, 0.0]))[0])
     assert np.allclose(rotation(0, 0.2), cv2.Rodrigues(np.array([-0.2, 0, 0.0]))[0])
-    _, cameras, _, _ = render_scene()
+    cameras = rendered[1]
     for name, (angle, _) in TURNS.items():
         told = pose_between(cameras.views[name])
         assert np.allclose(told[:3], (0, np.sin(angle), np.cos(angle)), atol=1e-9)
@@ -123,8 +123,8 @@ def test_each_sample_is_trained_with_its_own_pose(base_folder: Path) -> None:
     assert torch.allclose(seen[2], empty[0], atol=1e-6)
 
 
-def test_scenes_and_the_targets_pose(tmp_path: Path) -> None:
-    scene, cameras, *_ = render_scene()
+def test_scenes_and_the_targets_pose(rendered, tmp_path: Path) -> None:
+    scene, cameras, *_ = rendered
     folder = tmp_path / "scenes" / "planes"
     for part in ("ref", "target"):
         (folder / part).mkdir(parents=True)

@@ -4,22 +4,18 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionInpaintPipeline
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from realfill.canvas.objects import find_objects
-from realfill.canvas.task_photos import find_photos
 from realfill.canvas.tokens import PUBLISHED, TOKEN, TOKENS_FILE, add_tokens, read_tokens
 from realfill.commands.tokens import main
 from realfill.errors import UserError
 from realfill.model.base import load_base
 from realfill.model.integrity import fingerprint
-from tests.conftest import ROOT, draw_photo, environment, run_script
+from tests.conftest import ROOT, environment, run_script
 from tests.helpers import LORA
 
 CPU = torch.device("cpu")
@@ -156,20 +152,6 @@ def test_files_that_hold_no_task_tokens(base_folder: Path, tmp_path: Path) -> No
         assert name in refused(tmp_path / name)
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of photos, `photos`, beside one of label maps, `objects`."""
-    folder = tmp_path_factory.mktemp("data")
-    for name in ("photos", "objects"):
-        (folder / name).mkdir()
-    for index in range(3):
-        draw_photo(index).save(folder / "photos" / f"{index}.png")
-        labels = np.zeros((90, 120), np.uint8)
-        labels[30:60, 40:80] = 1 + index
-        Image.fromarray(labels).save(folder / "objects" / f"{index}.png")
-    return folder / "photos"
-
-
 def flags(task: str, photos: Path, base: Path, output: Path, *more: object) -> list[str]:
     given = ("--task", task, "--train_data_dir", photos, "--base", base, "--output_dir", output)
     few = ("--max_train_steps", 50, "--train_batch_size", 1, "--gradient_accumulation_steps", 1)
@@ -235,70 +217,6 @@ def test_the_trained_vectors_are_embedded_as_in_training(photos: Path, base_fold
     stock.load_textual_inversion({TOKEN: vectors})
     embedded, _ = stock.encode_prompt(TOKEN, CPU, 1, False)
     assert torch.equal(seen, embedded)
-
-
-def test_masks_of_the_tasks(photos: Path) -> None:
-    objects = photos.parent / "objects"
-    generator = torch.Generator().manual_seed(0)
-    for task in ("removal", "completion", "harmonization"):
-        drawn = find_photos(photos, task, objects, CPU)
-        for _ in range(10):
-            random = np.random.default_rng(int(torch.randint(999, (1,), generator=generator)))
-            photo, thing = drawn.crop_with_object(drawn.groups[0][0], 64, random)
-            assert thing is not None and photo.shape == (64, 64, 3)
-            hole = drawn.mask_for(thing, 64, random)
-            assert hole.any()
-            if task == "removal":
-                assert not (hole & thing).any(), "the object itself stays"
-            else:
-                assert not (hole & ~thing).any()
-    canvas = find_photos(photos, "reference", None, CPU).draw(2, 64, generator)
-    assert canvas.images.shape == (2, 3, 64, 128)
-    assert not canvas.masks[..., :64].any() and canvas.masks[..., 64:].any()
-
-
-def test_annotations_of_coco_and_bsds(photos: Path, tmp_path: Path) -> None:
-    from scipy.io import savemat
-
-    paths = sorted(photos.iterdir())
-    box = [40, 30, 79, 30, 79, 59, 40, 59]
-    content = {
-        "images": [{"id": 7, "file_name": "1.png", "height": 90, "width": 120}],
-        "annotations": [
-            {"image_id": 7, "segmentation": [[0, 0, 9, 0, 9, 9]], "iscrowd": 0},
-            {"image_id": 7, "segmentation": [box], "iscrowd": 0},
-            {"image_id": 7, "segmentation": {"counts": [1], "size": [90, 120]}, "iscrowd": 1},
-        ],
-    }
-    (tmp_path / "coco.json").write_text(json.dumps(content))
-    found = find_objects(tmp_path / "coco.json", paths)
-    assert set(found) == {paths[1]}
-    drawn = found[paths[1]]()
-    assert drawn.shape == (90, 120) and drawn[5, 8] == 1 and drawn[80, 100] == 0
-    assert (drawn[30:60, 40:80] == 2).all()
-
-    segments = np.ones((90, 120), np.uint16)
-    segments[30:60, 40:80] = 2
-    cell = np.empty((1, 1), object)
-    cell[0, 0] = {"Segmentation": segments}
-    savemat(tmp_path / "2.mat", {"groundTruth": cell})
-    found = find_objects(tmp_path, paths)
-    assert set(found) == {paths[2]} and np.array_equal(found[paths[2]](), segments)
-
-    (tmp_path / "coco.json").write_text("{}")
-    (tmp_path / "2.mat").write_text("no segmentation")
-    with pytest.raises(UserError, match=r"coco\.json"):
-        find_objects(tmp_path / "coco.json", paths)
-    with pytest.raises(UserError, match=r"2\.mat"):
-        found[paths[2]]()
-
-
-def test_harmonizing_leaves_what_was_not_pasted(photos: Path) -> None:
-    batch = find_photos(photos, "harmonization", None, CPU).draw(4, 64, torch.Generator())
-    assert batch.goals is not None
-    changed = (batch.images != batch.goals).any(1, keepdim=True)
-    assert changed.any()
-    assert not (changed & (batch.masks == 0)).any()
 
 
 def test_a_run_is_not_written_over_and_bad_data_is_named(
