@@ -15,9 +15,10 @@ from realfill.geometry.cameras import find_cameras, without_copies
 from realfill.geometry.colours import apply_tone, fit_tone, spread
 from realfill.geometry.features import find_correspondences
 from realfill.geometry.guide import cached_prefill, guide
-from realfill.geometry.plane_sweep import sweep
+from realfill.geometry.plane_sweep import count_labels, even_out, sweep
 from realfill.geometry.prefill import CONFIDENT, Prefill, find_depths, make_prefill
 from realfill.geometry.views import Cameras, Intrinsics, View
+from realfill.geometry.votes import pixel_grid
 from realfill.scene import Scene, load_scene, load_truth
 from tests.conftest import ROOT, RunScript
 from tests.helpers import draw_texture
@@ -178,6 +179,19 @@ def test_ground_and_walls_that_slant_have_no_steps(street) -> None:
     found, _ = sweep(photos[0], known, photos[1:], views, 1.3 / depth.min())
     relative = np.abs(1 / found.numpy().clip(1e-3) - depth) / depth
     assert np.quantile(relative[hole_of(scene)], 0.8) < 0.05
+
+
+def test_stairs_of_labels_are_evened_out_and_edges_stay(rendered) -> None:
+    _, cameras, _, _ = rendered
+    views, points = list(cameras.views.values()), pixel_grid((120, 160))
+    step = 1 / (count_labels(views, 1.0, points) - 1)
+    ramp = 0.3 + torch.arange(120)[:, None].expand(-1, 160) * step / 10
+    truth = torch.where(torch.arange(160) < 80, ramp, ramp + 12 * step)
+    stairs = (truth / step).round() * step
+    found = even_out(stairs, views, 1.0, points)
+    inner = slice(10, -10)
+    before, after = ((depth - truth)[inner].abs().max() / step for depth in (stairs, found))
+    assert before > 0.49 and after < 0.15
 
 
 def test_another_weather_and_a_mover_in_one_reference_are_outvoted(rendered) -> None:

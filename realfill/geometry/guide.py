@@ -22,7 +22,7 @@ from realfill.images.read import read_photo
 from realfill.scene import Scene
 from realfill.storage import write_image, write_json
 
-METHOD_VERSION = 7
+METHOD_VERSION = 8
 """To be raised when the same photos would give another prefill, so that none is reused."""
 SMALLEST_DETAIL = 96
 """The short side over the width in pixels of what is too narrow to be worth a join."""

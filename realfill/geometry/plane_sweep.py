@@ -4,6 +4,7 @@ The known part of the target votes with every reference; in the hole the referen
 each other. The votes are smoothed by semi-global matching (Hirschmüller, 2008), coarse to fine.
 """
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,8 @@ RARE = 2000
 """A label that one pixel in as many prefers is not looked at closely."""
 GOOD_VOTE = 0.1
 """Cost of a depth, under which planes are sought through it."""
+EVEN_WINDOW = 15
+"""Side in pixels of the window in which depths are evened out."""
 
 
 def smooth(volume: Tensor, guide: Tensor, small: float = 0.25, large: float = 4.0) -> Tensor:
@@ -111,8 +114,7 @@ def sweep(
     """
     _, height, width = target.shape
     points = pixel_grid((height, width), target.device) if points is None else points
-    pixel = (points[0, 1, 0] - points[0, 0, 0]).item()
-    inverse_depths = torch.linspace(0, largest, count_labels(views, largest, 1 / pixel))
+    inverse_depths = torch.linspace(0, largest, count_labels(views, largest, points))
     facing = facing_labels(inverse_depths.to(target.device))
 
     def costs(factor: int, labels: Tensor) -> Tensor:
@@ -170,8 +172,25 @@ def refine(
     return torch.where(volume.std(0) > 1e-4, moved, inverse_depth)
 
 
-def count_labels(views: list[View], largest: float, long_side: float) -> int:
-    """Return how many depths leave no step of over a pixel at half the size, within 32 and 128."""
+def even_out(inverse_depth: Tensor, views: list[View], largest: float, points: Tensor) -> Tensor:
+    """Return `inverse_depth` `(H, W)` of a `sweep` without steps as small as between two labels.
+
+    What slants comes out as stairs of labels, which cut a fine texture into strips. The edges of
+    things are higher than a few labels, and stay.
+    """
+    step = largest / (count_labels(views, largest, points) - 1)
+    depths = inverse_depth.cpu().numpy()
+    for _ in range(2):
+        depths = cv2.bilateralFilter(depths, EVEN_WINDOW, step, EVEN_WINDOW / 4)
+    return torch.from_numpy(depths).to(inverse_depth.device)
+
+
+def count_labels(views: list[View], largest: float, points: Tensor) -> int:
+    """Return how many depths leave no step of over a pixel at half the size, within 32 and 128.
+
+    The pixels are at `points` `(H, W, 2)`.
+    """
+    long_side = 1 / (points[0, 1, 0] - points[0, 0, 0]).item()
     corners = pixel_grid((8, 8))
     near, far = (torch.full(corners.shape[:2], depth) for depth in (largest, 0.0))
     moved = [view.project(corners, near) - view.project(corners, far) for view in views]

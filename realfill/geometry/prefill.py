@@ -15,6 +15,7 @@ from realfill.geometry.calibration import evidence, expected_error, limit, share
 from realfill.geometry.colour_grid import Recolouring, fit_grid, recolour_each
 from realfill.geometry.colours import apply_tone
 from realfill.geometry.full_size import finish
+from realfill.geometry.plane_sweep import even_out
 from realfill.geometry.relative import Shapes
 from realfill.geometry.rendering import (
     Stage,
@@ -79,7 +80,11 @@ def find_depths(
         return None
     references = {name: scene.references[name] for name in cameras.views}
     stage = make_stage(scene.target, scene.mask, references, device, shapes=shapes)
-    return Depths(stage, *find_depth(cameras, stage))
+    depth, cost = find_depth(cameras, stage)
+    if cameras.have_parallax:
+        voters = [view for view in cameras.views.values() if not view.is_plane]
+        depth = even_out(depth, voters, cameras.largest_inverse_depth, stage.points)
+    return Depths(stage, depth, cost)
 
 
 def make_prefill(scene: Scene, cameras: Cameras, depths: Depths | None) -> Prefill:
