@@ -130,14 +130,15 @@ def test_confidence_is_bounded_by_the_share_of_right_pixels() -> None:
     assert torch.allclose(bounds, torch.tensor([1.0, CONFIDENT, 0.0]))
 
 
-def test_what_geometry_doubts_whole_is_no_exemplar(rendered) -> None:
+@pytest.mark.parametrize("is_guess", [True, False])
+def test_a_guess_that_geometry_doubts_whole_is_no_exemplar(rendered, is_guess: bool) -> None:
     scene, *_ = rendered
     hole = np.asarray(scene.mask)
     least = round(255 * CONFIDENT)
-    for left_half, is_offered in ((least - 1, False), (least, True)):
+    for left_half, is_offered in ((least - 1, not is_guess), (least, True)):
         values = np.where(hole > 127, least - 1, 0).astype(np.uint8)
         values[:, : SIZE[0] // 2][hole[:, : SIZE[0] // 2] > 127] = left_half
-        prefill = Prefill(scene.references["left"], Image.fromarray(values), "")
+        prefill = Prefill(scene.references["left"], Image.fromarray(values), "", is_guess)
         rest = Rest(*guide(scene, prefill), prefill)
         assert (doubtful_part(rest) is not None) == is_offered
 

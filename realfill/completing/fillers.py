@@ -17,7 +17,7 @@ from realfill.provenance import INTERPOLATED, trace
 from realfill.record import library_versions
 from realfill.scene import Scene
 
-EXEMPLARS_VERSION = 3
+EXEMPLARS_VERSION = 4
 """To be raised when the same photos and seed would give other completions."""
 LIBRARIES = ("numpy", "opencv-python-headless", "pypatchmatch", "torch")
 
@@ -44,10 +44,10 @@ def from_exemplars(rest: Rest, indices: Sequence[int], seed: int) -> Iterator[tu
 def doubtful_part(rest: Rest) -> Panel | None:
     """Return what geometry shows of the rest without being sure, if that is anything.
 
-    Nothing if geometry knows no part of the hole: then its cameras or depths may be wrong.
+    Nothing if its depths are a guess and it knows no part of the hole: then they may be far off.
     """
     prefill = rest.prefill
-    if prefill is None or rest.strength == 1:  # see `guide`
+    if prefill is None or (prefill.is_guess and rest.strength == 1):  # see `guide`
         return None
     seen = (np.asarray(prefill.confidence) > 0) & rest.scene.hole
     return doubtful_panel(np.asarray(prefill.image), seen) if seen.any() else None

@@ -53,7 +53,7 @@ def find_anew(
         if filled:
             write_image(folder / name, image)
     said = {"digest": digest(scene, depth_model), "filled": filled, "message": prefill.message}
-    said |= {"seconds": findings.seconds, "method": cameras.method}
+    said |= {"seconds": findings.seconds, "method": cameras.method, "is_guess": prefill.is_guess}
     views = {name: view.record() for name, view in cameras.views.items()}
     write_json(folder / RECORD, said | {"views": views, "matches": findings.matches.with_target})
     return findings
@@ -76,7 +76,8 @@ def read_prefill(scene: Scene, folder: Path, depth_model: DepthModel | None) -> 
         if not record["filled"]:
             return empty_prefill(scene, record["message"])
         image, confidence = (read_photo(folder / name) for name in PICTURES)
-        return Prefill(image, confidence.convert("L"), record["message"])
+        confidence = confidence.convert("L")
+        return Prefill(image, confidence, record["message"], record["is_guess"])
     except (OSError, ValueError, LookupError, TypeError, UserError):
         return None  # it is made anew
 

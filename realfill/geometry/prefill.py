@@ -57,6 +57,8 @@ class Prefill:
     image: Image.Image
     confidence: Image.Image
     message: str
+    is_guess: bool = False
+    """Whether one reference alone tells the depths, so that what is not sure may be far off."""
 
 
 class Depths(NamedTuple):
@@ -124,7 +126,7 @@ def make_prefill(scene: Scene, cameras: Cameras, depths: Depths | None) -> Prefi
     if stage.shapes is not None:
         used += f", {use_of_shapes(cameras, stage)}"
     message = f"{used}, {share:.0%} of the hole is known ({figures})"
-    return Prefill(to_image(image), to_image(confidence), message)
+    return Prefill(to_image(image), to_image(confidence), message, cameras.is_guess)
 
 
 def use_of_shapes(cameras: Cameras, stage: Stage) -> str:
