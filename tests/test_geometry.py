@@ -1,5 +1,6 @@
 """What the references prove: a rendered scene with known depths, and scenes that prove nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,12 +12,13 @@ from PIL import Image
 from realfill.completing.fillers import doubtful_part
 from realfill.completing.job import Rest
 from realfill.geometry.calibration import WANTED, limit, share_right
-from realfill.geometry.cameras import find_cameras, without_copies
+from realfill.geometry.cameras import SHRINK, explaining, find_cameras, without_copies
 from realfill.geometry.colours import apply_tone, fit_tone, spread
 from realfill.geometry.features import find_correspondences
 from realfill.geometry.guide import cached_prefill, guide
 from realfill.geometry.plane_sweep import count_labels, even_out, sweep
 from realfill.geometry.prefill import CONFIDENT, Prefill, find_depths, make_prefill
+from realfill.geometry.rendering import make_stage
 from realfill.geometry.views import Cameras, Intrinsics, View
 from realfill.geometry.votes import pixel_grid
 from realfill.scene import Scene, load_scene, load_truth
@@ -205,6 +207,19 @@ def test_another_weather_and_a_mover_in_one_reference_are_outvoted(rendered) -> 
     references = scene.references | {names[0]: to_image(dusk), names[1]: moved}
     prefill = prefill_of(variant(scene, **references), cameras)
     assert psnr_of(prefill, truth, hole_of(scene)) > 26
+
+
+def test_cameras_that_explain_the_matches_are_taken_where_the_band_tells_nothing(rendered) -> None:
+    scene, cameras, _, _ = rendered
+    found = find_correspondences(scene.target, scene.mask, scene.references)
+    stage = make_stage(scene.target, scene.mask, scene.references, CPU, SHRINK)
+    elsewhere = {
+        name: replace(view, translation=view.translation[::-1])
+        for name, view in cameras.views.items()
+    }
+    wrong = replace(cameras, views=elsewhere)
+    assert explaining([wrong, cameras], found, stage)[0].views == cameras.views
+    assert not explaining([wrong], found, stage)[0].views
 
 
 def test_photos_of_another_place_are_refused(rendered, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from realfill.geometry.views import Cameras, View
 from realfill.images.blend import feather
 from realfill.scene import Scene
 
+DEPTHS_TRIED = 512
+"""Depths at which a match is tried; more would not move its place by a pixel."""
 MOST_VIEWS = 6
 """References that are looked at: the sweep compares each with each."""
 SHRINK = 2
@@ -30,6 +32,8 @@ TYPICALLY_USELESS = 0.5
 """The same of medians, for homographies that pass for nothing by the mean."""
 EXPLAINED = 0.9
 """Share of a reference's matches with which a homography is beyond doubt."""
+MOSTLY_EXPLAINED = 0.75
+"""The same of a view with parallax; from wrong ones, depths explain half or less."""
 
 
 def find_cameras(
@@ -43,7 +47,9 @@ def find_cameras(
     nearest. `shapes` are used if one reference alone has parallax.
 
     Homographies that explain nearly all matches are beyond doubt if no parallax is found, and are
-    judged by medians: people who walk about near the hole spoil the mean error of right views.
+    judged by medians: people who walk about near the hole spoil the mean error of right views. If
+    nothing predicts the band, as where it is lawn and gravel, but matches leave no doubt of several
+    cameras, these are taken: `make_prefill` tells what they show rightly.
     """
     references = {name: scene.references[name] for name in found.names}
     best, least = Cameras("nothing", {}, 0.0), 1.0
@@ -64,8 +70,10 @@ def find_cameras(
             break
     if not best.have_parallax:
         sure = mostly_right(tried, found, stage)
-        if best.views.keys() <= sure.views.keys():
+        if sure.views and best.views.keys() <= sure.views.keys():
             return sure
+    if not best.views:
+        best, least = explaining(tried, found, stage)
     upright = replace(best, slanting=False)
     if best.have_parallax and useful_views(upright, stage)[1] < SIMPLER * least:
         return upright
@@ -81,6 +89,27 @@ def mostly_right(tried: list[Cameras], found: Correspondences, stage: Stage) -> 
             if error < TYPICALLY_USELESS:
                 return sure
     return Cameras("nothing", {}, 0.0)
+
+
+def explaining(tried: list[Cameras], found: Correspondences, stage: Stage) -> tuple[Cameras, float]:
+    """Return the cameras with parallax that explain most matches of two references or more.
+
+    Those with the least error in the band, and that error, which is over 1; or none.
+    """
+    best, least = Cameras("nothing", {}, 0.0), np.inf
+    for cameras in tried:
+        depths = torch.linspace(0, cameras.largest_inverse_depth, DEPTHS_TRIED)
+        views = {
+            name: view
+            for name, view in cameras.views.items()
+            if not view.is_plane and explained(view, found, name, depths).mean() > MOSTLY_EXPLAINED
+        }
+        cameras = replace(cameras, views=views)
+        if len(views) > 1 and cameras.have_parallax:
+            cameras, error = useful_views(cameras, stage, useless=np.inf)
+            if error < least:
+                best, least = cameras, error
+    return best, least
 
 
 def beyond_doubt(cameras: Cameras, found: Correspondences) -> dict[str, View]:

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from realfill.geometry.cameras import explained, find_cameras, without_copies
+from realfill.geometry.cameras import (
+    DEPTHS_TRIED,
+    explained,
+    find_cameras,
+    without_copies,
+)
 from realfill.geometry.features import Correspondences, find_correspondences
 from realfill.geometry.prefill import Depths, Prefill, find_depths, make_prefill
 from realfill.geometry.relative import DepthModel, Shapes
 from realfill.geometry.views import Cameras, View
 from realfill.scene import Scene
-
-DEPTHS_TRIED = 512
-"""Depths at which a match is tried; more would not move its place by a pixel."""
 
 
 @dataclass(frozen=True)
