@@ -33,7 +33,7 @@ TYPICALLY_USELESS = 0.5
 EXPLAINED = 0.9
 """Share of a reference's matches with which a homography is beyond doubt."""
 MOSTLY_EXPLAINED = 0.75
-"""The same of a view with parallax; from wrong ones, depths explain half or less."""
+"""The same of views with parallax; several wrong ones explained 0.36 at most."""
 
 
 def find_cameras(
@@ -48,8 +48,8 @@ def find_cameras(
 
     Homographies that explain nearly all matches are beyond doubt if no parallax is found, and are
     judged by medians: people who walk about near the hole spoil the mean error of right views. If
-    nothing predicts the band, as where it is lawn and gravel, but matches leave no doubt of several
-    cameras, these are taken: `make_prefill` tells what they show rightly.
+    nothing predicts the band, which may be lawn and gravel, but several cameras explain most
+    matches, these are taken: `make_prefill` tells what they show rightly.
     """
     references = {name: scene.references[name] for name in found.names}
     best, least = Cameras("nothing", {}, 0.0), 1.0
@@ -98,11 +98,10 @@ def explaining(tried: list[Cameras], found: Correspondences, stage: Stage) -> tu
     """
     best, least = Cameras("nothing", {}, 0.0), np.inf
     for cameras in tried:
-        depths = torch.linspace(0, cameras.largest_inverse_depth, DEPTHS_TRIED)
         views = {
             name: view
-            for name, view in cameras.views.items()
-            if not view.is_plane and explained(view, found, name, depths).mean() > MOSTLY_EXPLAINED
+            for name, view in cameras.with_depth.items()
+            if explained(cameras, found, name).mean() > MOSTLY_EXPLAINED
         }
         cameras = replace(cameras, views=views)
         if len(views) > 1 and cameras.have_parallax:
@@ -117,16 +116,18 @@ def beyond_doubt(cameras: Cameras, found: Correspondences) -> dict[str, View]:
     return {
         name: view
         for name, view in cameras.views.items()
-        if view.is_plane and explained(view, found, name, torch.zeros(1)).mean() > EXPLAINED
+        if view.is_plane and explained(cameras, found, name).mean() > EXPLAINED
     }
 
 
-def explained(view: View, found: Correspondences, name: str, depths: Tensor) -> np.ndarray:
-    """Return which matches with reference `name` the view brings together, bool `(M,)`.
+def explained(cameras: Cameras, found: Correspondences, name: str) -> np.ndarray:
+    """Return which matches with reference `name` its view brings together, bool `(M,)`.
 
-    At any of the inverse `depths` `(D,)`: a homography has but one.
+    At any depth: a homography has but one.
     """
-    number = 1 + found.names.index(name)
+    view, number = cameras.views[name], 1 + found.names.index(name)
+    tried = 1 if view.is_plane else DEPTHS_TRIED
+    depths = torch.linspace(0, cameras.largest_inverse_depth, tried)
     here, there = found.places(0, number)
     points = torch.from_numpy(here / found.sizes[0]).float()[:, None]
     each = depths.expand(len(here), -1)

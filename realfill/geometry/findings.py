@@ -8,12 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from realfill.geometry.cameras import (
-    DEPTHS_TRIED,
-    explained,
-    find_cameras,
-    without_copies,
-)
+from realfill.geometry.cameras import explained, find_cameras, without_copies
 from realfill.geometry.features import Correspondences, find_correspondences
 from realfill.geometry.prefill import Depths, Prefill, find_depths, make_prefill
 from realfill.geometry.relative import DepthModel, Shapes
@@ -38,11 +33,9 @@ class Findings:
 
         Those which some depth brings together; none if the reference is not tied.
         """
-        view = self.cameras.views.get(name)
-        if view is None:
+        if name not in self.cameras.views:
             return np.zeros(len(self.matches.pairs[0, 1 + self.matches.names.index(name)]), bool)
-        depths = torch.linspace(0, self.cameras.largest_inverse_depth, DEPTHS_TRIED)
-        return explained(view, self.matches, name, depths)
+        return explained(self.cameras, self.matches, name)
 
 
 def look(scene: Scene, device: torch.device, depth_model: DepthModel | None = None) -> Findings:
@@ -75,7 +68,7 @@ def views_with_depth(scene: Scene, device: torch.device) -> dict[str, View]:
     """Return, by reference, the views that tell where its camera stood, which planes do not."""
     with one_thread():
         _, cameras = tie(scene, device, None, {})
-    return {name: view for name, view in cameras.views.items() if not view.is_plane}
+    return cameras.with_depth
 
 
 @contextmanager

@@ -84,7 +84,7 @@ def find_depths(
     stage = make_stage(scene.target, scene.mask, references, device, shapes=shapes)
     depth, cost = find_depth(cameras, stage)
     if cameras.have_parallax:
-        voters = [view for view in cameras.views.values() if not view.is_plane]
+        voters = list(cameras.with_depth.values())
         depth = even_out(depth, voters, cameras.largest_inverse_depth, stage.points)
     return Depths(stage, depth, cost)
 

@@ -132,7 +132,7 @@ def find_depth(cameras: Cameras, stage: Stage) -> tuple[Tensor, Tensor]:
     depth = torch.zeros_like(stage.target[0])
     if not cameras.have_parallax:
         return depth, torch.full_like(depth, torch.nan)
-    voters = {name: view for name, view in cameras.views.items() if not view.is_plane}
+    voters = cameras.with_depth
     photos = [stage.photos[name] for name in voters]
     known = stage.outside[None].float()
     largest = cameras.largest_inverse_depth

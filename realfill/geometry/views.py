@@ -144,6 +144,11 @@ class Cameras:
     """Whether the matches leave no doubt of the views: what differs near the hole has moved."""
 
     @property
+    def with_depth(self) -> dict[str, View]:
+        """Return the views that tell depths, by reference: homographies do not."""
+        return {name: view for name, view in self.views.items() if not view.is_plane}
+
+    @property
     def have_parallax(self) -> bool:
         """Say whether any reference stands far enough from the target to tell depths."""
         return any(self.has_parallax(view) for view in self.views.values())

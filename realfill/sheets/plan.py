@@ -28,7 +28,7 @@ def draw_plan(cameras: Cameras, size: tuple[int, int], span: tuple[float, float]
 
     The photo's own camera is white and looks up the picture. Homographies have no place.
     """
-    views = {name: view for name, view in cameras.views.items() if not view.is_plane}
+    views = cameras.with_depth
     points = np.array(cameras.points).reshape(-1, 3)[:, [0, 2]]
     places = {name: view.center[[0, 2]] for name, view in views.items()}
     shown = [np.zeros((1, 2)), *(place[None] for place in places.values())]
