@@ -209,7 +209,7 @@ def test_another_weather_and_a_mover_in_one_reference_are_outvoted(rendered) -> 
     assert psnr_of(prefill, truth, hole_of(scene)) > 26
 
 
-def test_cameras_that_explain_the_matches_are_taken_where_the_band_tells_nothing(rendered) -> None:
+def test_cameras_that_explain_the_matches_are_taken_if_the_band_tells_nothing(rendered) -> None:
     scene, cameras, _, _ = rendered
     found = find_correspondences(scene.target, scene.mask, scene.references)
     stage = make_stage(scene.target, scene.mask, scene.references, CPU, SHRINK)

@@ -85,7 +85,7 @@ def test_a_decoder_of_its_shape_trains_and_decodes_at_512() -> None:
         decoded = decoder(latents, photo, mask)
     measured["decoding (s)"] = time.perf_counter() - started
     measured["peak memory after decoding (GB)"] = peak_gigabytes(device)
-    torch.testing.assert_close(decoded, own, atol=0.05, rtol=0)  # in bf16, if it is fast
+    torch.testing.assert_close(decoded, own, atol=0.05, rtol=0)  # in bf16, if that is fast
     optimizer = torch.optim.AdamW(decoder.parameters(), 1e-4)
     weights = pixel_weights(mask, torch.ones(1, 1, 1, 1, device=device))
     losses = []

@@ -76,7 +76,7 @@ COMMANDS = {
     "new_view.py": lambda base, scene, out: [
         *("--image", scene / "target/target.png", "--model_path", base, "--turn", 9, 0),
         *("--task_tokens", write_view_tokens(out / "learned"), "--output_dir", out / "view"),
-        # One, as the second alone rounds a few pixels otherwise than in a batch of two.
+        # One: a few pixels of a second are rounded differently if it is made without the first.
         *("--num_images", 1, "--num_inference_steps", 1, "--mixed_precision", "no"),
     ],
     "reposition.py": lambda base, scene, out: [
